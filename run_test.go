@@ -75,7 +75,7 @@ func TestRunReturnsOnlyWhenAllHaveReturned(t *testing.T) {
 		start := time.Now()
 		_ = muster.Run(t.Context(), fail, func(ctx context.Context) error {
 			<-ctx.Done()
-			time.Sleep(time.Minute) // virtual: what it takes to drain
+			<-time.After(time.Minute) // virtual: what it takes to drain
 			return nil
 		})
 		if d := time.Since(start); d != time.Minute {
@@ -131,7 +131,7 @@ func TestAPanicIsRaisedOnTheCallersGoroutineAfterTheOthersHaveReturned(t *testin
 				func(ctx context.Context) error {
 					<-ctx.Done()
 					cause = context.Cause(ctx)
-					time.Sleep(time.Minute) // virtual: what it takes to drain
+					<-time.After(time.Minute) // virtual: what it takes to drain
 					return errFirst
 				})
 		})
