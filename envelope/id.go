@@ -1,0 +1,134 @@
+package envelope
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"sync"
+	"time"
+)
+
+// NewID is a new UUIDv7 (RFC 9562) in its usual text of 36 characters. Ids of one process sort in the order in which they were
+// made, also within a millisecond and when the clock is set back; those of several processes sort by the millisecond.
+//
+// An id is unique, not secret: the next ids of a process can be guessed from the last.
+func NewID() string { return ids.next().String() }
+
+// DeriveID is a name for parts: the same parts give the same id in every process and version, other parts, also the same text
+// divided otherwise, another. It is a UUIDv8 (RFC 9562) out of the SHA-256 of the parts.
+func DeriveID(parts ...string) string {
+	var room [256]byte
+	return named(appendParts(room[:0], parts)).String()
+}
+
+// DeriveIDAt is DeriveID for the member at index of a series, such as the third message that the handling of one message
+// emits. It never equals a DeriveID.
+func DeriveIDAt(index int, parts ...string) string {
+	var room [256]byte
+	return named(binary.BigEndian.AppendUint64(appendParts(room[:0], parts), uint64(index))).String()
+}
+
+// appendParts writes how many parts there are and each with its length, so that nothing else reads the same.
+func appendParts(dst []byte, parts []string) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(parts)))
+	for _, part := range parts {
+		dst = binary.AppendUvarint(dst, uint64(len(part)))
+		dst = append(dst, part...)
+	}
+	return dst
+}
+
+func named(name []byte) uuid {
+	sum := sha256.Sum256(name)
+	return stamped(uuid(sum[:16]), 8)
+}
+
+type uuid [16]byte
+
+// stamped is u with its version, and the variant of RFC 9562.
+func stamped(u uuid, version byte) uuid {
+	u[6] = u[6]&0x0f | version<<4
+	u[8] = u[8]&0x3f | 0x80
+	return u
+}
+
+func (u uuid) String() string {
+	var text [36]byte
+	hex.Encode(text[0:8], u[0:4])
+	hex.Encode(text[9:13], u[4:6])
+	hex.Encode(text[14:18], u[6:8])
+	hex.Encode(text[19:23], u[8:10])
+	hex.Encode(text[24:36], u[10:16])
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	return string(text[:])
+}
+
+// ids is the one generator, for an order that holds for the process can have one source only.
+var ids generator
+
+// generator makes UUIDv7 by method 2 of RFC 9562, section 6.2: the 74 bits below the time are random once a millisecond and
+// grow by a random step from one id to the next.
+type generator struct {
+	mu    sync.Mutex
+	ms    uint64 // 48 bits
+	high  uint64 // 12 bits: rand_a
+	low   uint64 // 62 bits: rand_b
+	spare int    // bytes of pool that are not used yet, at its end
+	pool  [512]byte
+}
+
+const (
+	highBits = 12
+	lowBits  = 62
+)
+
+func (g *generator) next() uuid {
+	now := uint64(time.Now().UnixMilli())
+	g.mu.Lock()
+	if now > g.ms {
+		g.ms = now
+		g.seed()
+	} else {
+		g.step()
+	}
+	ms, high, low := g.ms, g.high, g.low
+	g.mu.Unlock()
+
+	var u uuid
+	binary.BigEndian.PutUint64(u[0:8], ms<<16|high)
+	binary.BigEndian.PutUint64(u[8:16], low)
+	return stamped(u, 7)
+}
+
+// seed makes a new start, in the lower half, so that there is room to grow.
+func (g *generator) seed() {
+	g.high = uint64(binary.BigEndian.Uint16(g.random(2))) >> (16 - highBits + 1)
+	g.low = binary.BigEndian.Uint64(g.random(8)) >> (64 - lowBits)
+}
+
+// step grows by 1 to 1<<32, and borrows from the next millisecond when there is no room left.
+func (g *generator) step() {
+	g.low += uint64(binary.BigEndian.Uint32(g.random(4))) + 1
+	if g.low>>lowBits == 0 {
+		return
+	}
+	g.low &= 1<<lowBits - 1
+	g.high++
+	if g.high>>highBits == 0 {
+		return
+	}
+	g.ms++
+	g.seed()
+}
+
+// random is n random bytes, of which many are fetched at once.
+func (g *generator) random(n int) []byte {
+	if g.spare < n {
+		rand.Read(g.pool[:]) // never fails: crypto/rand ends the process instead
+		g.spare = len(g.pool)
+	}
+	b := g.pool[len(g.pool)-g.spare:][:n]
+	g.spare -= n
+	return b
+}
