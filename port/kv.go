@@ -9,8 +9,11 @@ import (
 
 // KV holds plain keys. A key that others wrote with the backend's own client is the same key.
 type KV interface {
-	// Get returns one Value for each key, in their order; a key that does not exist has Found false.
+	// Get returns one Value for each key, in their order; a key that does not exist has Found false. TTL stays 0.
 	Get(ctx context.Context, keys ...string) ([]Value, error)
+
+	// GetTTL is Get that tells TTL too. Some backends have to ask twice for it.
+	GetTTL(ctx context.Context, keys ...string) ([]Value, error)
 
 	// Apply makes each change alone, in order, and tells of each what came of it. For several as one step, see
 	// [Queue].Write. The error is for the call: then nothing is known beyond what the error says. After [ErrUncertain] a
@@ -19,7 +22,8 @@ type KV interface {
 
 	// Add adds delta to the decimal number at key, which counts as 0 when absent, and returns the sum. A key that Add
 	// creates lives for ttl (0: without end); an existing one keeps the time that it has. [ErrInvalid] when the value is
-	// no 64-bit decimal number or would leave that range.
+	// no 64-bit decimal number or would leave that range. After [ErrUncertain] a repetition may add a second time: what
+	// must be exact is a number in a step of [Queue].Write, or of a settlement.
 	Add(ctx context.Context, key string, delta int64, ttl time.Duration) (int64, error)
 
 	// Keys yields the keys that match pattern, each once, in no order. One that exists from the start to the end of the
@@ -36,7 +40,7 @@ type Value struct {
 	Key   string
 	Found bool
 	Bytes []byte
-	TTL   time.Duration // what is left to live; 0: no end
+	TTL   time.Duration // from GetTTL: what is left to live; 0: no end
 }
 
 // If is the condition of a change.
@@ -79,7 +83,7 @@ type Change struct {
 // Applied is what came of a change.
 type Applied struct {
 	Done bool  // false: the condition did not hold, or Err says why
-	Was  Value // what was there before; so a failed Absent answers what stands in its way, in the same round trip
+	Was  Value // of a condition that did not hold: what is there instead, in the same round trip; of Delete: Found alone
 	Err  error // a FenceError when a newer token was seen; nil when only the condition failed
 }
 

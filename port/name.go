@@ -9,7 +9,7 @@ import (
 const (
 	MaxName   = 128       // bytes in the name of a topic, group, consumer, channel, lease or fence
 	MaxKey    = 512       // bytes in a key, a message ID, a message key, a batch ID, an owner
-	MaxParts  = 500       // messages, changes and removals in one batch, together
+	MaxParts  = 480       // messages, changes and removals in one batch, together: two records each and a few fit into 1,000
 	MaxReason = 4 << 10   // bytes in the reason of a Return
 	MaxData   = 64 << 10  // bytes in the data of a lease
 	MaxToken  = 1<<53 - 1 // the largest fencing token: every backend carries it exactly

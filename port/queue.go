@@ -52,7 +52,7 @@ type Queue interface {
 	Settle(ctx context.Context, g Group, s ...Settlement) []error
 
 	// Read returns entries of the log after r.After, in order, without touching any group. It waits up to r.Wait for the
-	// first. No entry and no error means that there is none yet. [ErrGap] when an entry after r.After was trimmed, or
+	// first. No entry and no error means that there is none yet, or no such topic. [ErrGap] when an entry after r.After was trimmed, or
 	// r.After is of another log (an earlier topic of that name, a log that lost its end). Addressed messages are not in the log,
 	// delayed ones once they are due. An entry never appears at or below an offset that any reader was given.
 	Read(ctx context.Context, r Range) ([]Stored, error)
@@ -69,7 +69,7 @@ type Queue interface {
 const (
 	DefaultMaxAge = 7 * 24 * time.Hour
 	DefaultWindow = 2 * time.Minute
-	BatchWindow   = 2 * time.Minute
+	BatchWindow   = 2 * time.Minute // at least; see Topic.Window
 )
 
 // Topic is a log and its limits. It is comparable; a zero field leaves what is set, or the default for a new topic.
@@ -77,12 +77,15 @@ const (
 // Retention removes the oldest entries first, some time after a limit was passed, and never one that a group has not
 // finished: a group that nobody serves keeps its topic whole until it is dropped. A write to a topic that stands at MaxCount
 // or MaxBytes (an adapter may let it exceed them by a tenth) and cannot be trimmed is refused with [ErrUnavailable].
+//
+// What is known for a time (Window, Group.Remember, BatchWindow) is known for at least that long, and for at most twice as long
+// and a second.
 type Topic struct {
 	Name     string
 	MaxAge   time.Duration // default 7 days; negative: none
 	MaxCount int64         // entries; default none; negative: none
 	MaxBytes int64         // sum of bodies; default none; negative: none
-	Window   time.Duration // how long a message ID is known to Write; default 2 min; negative: not at all
+	Window   time.Duration // how long a message ID is known to Write, at least; default 2 min; negative: not at all
 }
 
 // Offset is the place of an entry in its log: opaque, carrying the log's era, so that an offset of another log is recognised.
@@ -91,7 +94,7 @@ type Offset string
 
 const (
 	Earliest Offset = ""  // before the first entry that is kept
-	Latest   Offset = "$" // after the last entry there is now
+	Latest   Offset = "$" // after the last entry there is now; who goes on reading begins at TopicInfo.Last instead
 )
 
 // Message is what goes through a topic.
@@ -120,13 +123,14 @@ type Removal struct {
 	Offset Offset
 }
 
-// Group is a set of consumers that share the work on a topic.
+// Group is a set of consumers that share the work on a topic. Where a backend has one loan time for all of a group, it is the
+// longest of its members'; Delivery.Until tells.
 type Group struct {
 	Topic, Name string
 	Consumer    string        // a name with an incarnation's nonce, never used by two; required for Fetch, Extend and Settle
 	Loan        time.Duration // how long Fetch and Extend lend; at least Caps.MinLoan; required. Members may differ
 	From        Offset        // where Join starts a new group; default Earliest
-	Remember    time.Duration // how long an acknowledged ID is known to the group; default not at all
+	Remember    time.Duration // how long an acknowledged ID is known to the group, at least; default not at all
 }
 
 // Receipt stands for one loan of one message: its entry, its group, its consumer and how often it was lent.
@@ -214,5 +218,5 @@ type GroupInfo struct {
 	Loaned    int64     // on loan; one whose loan ran out may be counted here or in Lag until somebody fetches
 	Delayed   int64     // returned, released or addressed, and waiting for their time
 	Oldest    time.Time // FirstAt of the oldest message that is not finished; zero when there is none
-	Consumers []string  // who has loans, by name
+	Consumers []string  // who has loans, by name; an estimate
 }
