@@ -1,0 +1,278 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/musterhq/muster/port"
+	"github.com/musterhq/muster/retry"
+)
+
+// consumer is one process at work in a group: it fetches ahead, lets workers handle, keeps the loans, and settles in batches.
+//
+//	fetch -> lanes -> workers -> outbox -> settle
+//	            keep: extends the loan of everything in hand
+//
+// The crash points are the backend's: before the settlement everything comes again, with it the step is done. What is not in
+// hand any more is never touched; what is in hand is settled, released or known to have passed on.
+type consumer struct {
+	q     port.Queue
+	g     Group
+	pg    port.Group
+	size  int // messages in one call
+	limit int // messages in hand
+	call  func(ctx context.Context, items []*item)
+
+	mu       sync.Mutex
+	work     sync.Cond     // an item is ready, or no more will be
+	send     sync.Cond     // the outbox has something, or no more will come
+	room     chan struct{} // holds one: something left the hand
+	hand     []*item
+	lanes    lanes
+	outbox   []*item
+	draining bool // nothing is begun any more
+	flushing bool // the outbox gets nothing any more
+
+	handling context.Context // of the handlers; ends when they are cut off
+	cut      context.CancelCauseFunc
+	stop     context.CancelCauseFunc // ends the fetching
+	workers  sync.WaitGroup
+	declared map[string]bool // the settler's: topics that it has declared
+	failed   error           // the settler's: why nothing can be settled any more
+}
+
+func newConsumer(q port.Queue, g Group, pg port.Group, size int, call func(context.Context, []*item)) *consumer {
+	c := &consumer{
+		q: q, g: g, pg: pg, size: size, limit: g.Workers*size + g.Ahead, call: call,
+		room: make(chan struct{}, 1), declared: make(map[string]bool),
+	}
+	c.work.L, c.send.L = &c.mu, &c.mu
+	return c
+}
+
+// run works until ctx ends or something fails for good, and drains.
+func (c *consumer) run(ctx context.Context) error {
+	if err := c.q.Join(ctx, c.pg); err != nil {
+		return fmt.Errorf("join group %q of topic %q: %w", c.pg.Name, c.pg.Topic, err)
+	}
+	fetching, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	base := context.WithoutCancel(ctx)
+	handling, cut := context.WithCancelCause(base)
+	defer cut(nil)
+	c.handling, c.cut, c.stop = handling, cut, stop
+	calls, endCalls := context.WithCancelCause(base)
+	defer endCalls(nil)
+
+	for range c.g.Workers {
+		c.workers.Go(c.worker)
+	}
+	var settler, keeper sync.WaitGroup
+	var unsettled error
+	settler.Go(func() { unsettled = c.settle(calls) })
+	keeping, endKeeping := context.WithCancel(base)
+	defer endKeeping()
+	keeper.Go(func() { c.keep(keeping) })
+
+	err := c.fetch(fetching)
+	if ctx.Err() != nil && context.Cause(fetching) == context.Cause(ctx) {
+		err = nil
+	}
+	c.drain(err)
+	patience := c.g.Grace
+	if err != nil {
+		patience = 0
+	}
+	grace := time.AfterFunc(patience, func() { cut(fmt.Errorf("subscription ends: %w", context.Canceled)) })
+	c.workers.Wait()
+	grace.Stop()
+
+	last := time.AfterFunc(max(patience, time.Second), func() { endCalls(errors.New("the backend does not answer")) })
+	if err != nil {
+		endCalls(err)
+	}
+	c.flush()
+	settler.Wait()
+	last.Stop()
+	endKeeping()
+	keeper.Wait()
+	if err != nil {
+		return err
+	}
+	return unsettled
+}
+
+// fetch keeps the hand filled until ctx ends; it returns why it ended.
+func (c *consumer) fetch(ctx context.Context) error {
+	failures := 0
+	for {
+		n := c.waitForRoom(ctx)
+		if n == 0 {
+			return context.Cause(ctx)
+		}
+		ds, err := c.q.Fetch(ctx, c.pg, n)
+		switch {
+		case err == nil:
+			if failures > 0 {
+				c.g.Log.InfoContext(ctx, "fetch works again", "topic", c.pg.Topic, "group", c.pg.Name, "failures", failures)
+			}
+			failures = 0
+			c.accept(ds)
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case final(err):
+			return fmt.Errorf("fetch for group %q of topic %q: %w", c.pg.Name, c.pg.Topic, err)
+		default:
+			failures++
+			if failures == 1 {
+				c.g.Log.WarnContext(ctx, "fetch fails, trying again until it works", "topic", c.pg.Topic, "group", c.pg.Name, "error", err)
+			}
+			pause(ctx, outage.Delay(failures, rand.Float64()))
+		}
+	}
+}
+
+// outage is how calls that carry no verdict are repeated while the backend is away.
+var outage = retry.Backoff{Tries: -1, First: 50 * time.Millisecond, Max: 5 * time.Second}
+
+// final reports whether a call can never succeed any more.
+func final(err error) bool {
+	return errors.Is(err, port.ErrClosed) || errors.Is(err, port.ErrLost) || errors.Is(err, port.ErrInvalid) ||
+		errors.Is(err, port.ErrUnsupported)
+}
+
+// pause waits for d or the end of ctx.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// waitForRoom waits until the hand has room for more than a few, and tells for how many; 0 when ctx ended. Fetching a few at a
+// time would cost one call for each.
+func (c *consumer) waitForRoom(ctx context.Context) int {
+	few := max(1, c.g.Ahead/2)
+	for ctx.Err() == nil {
+		c.mu.Lock()
+		free := c.limit - len(c.hand)
+		c.mu.Unlock()
+		if free >= few {
+			return free
+		}
+		select {
+		case <-ctx.Done():
+		case <-c.room:
+		}
+	}
+	return 0
+}
+
+// accept takes deliveries in hand.
+func (c *consumer) accept(ds []port.Delivery) {
+	now := time.Now()
+	items := make([]item, len(ds))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range ds {
+		it := &items[i]
+		it.d, it.index, it.extended, it.until = ds[i], len(c.hand), now, now.Add(c.g.Loan)
+		c.hand = append(c.hand, it)
+		c.lanes.enter(it)
+	}
+	c.wake()
+}
+
+// wake calls workers to what is ready.
+func (c *consumer) wake() {
+	if n := c.lanes.ready.len(); n > c.g.Workers {
+		c.work.Broadcast()
+	} else {
+		for range n {
+			c.work.Signal()
+		}
+	}
+}
+
+// take waits for work and takes up to c.size items; none when nothing will come any more. A suspect is taken alone.
+func (c *consumer) take(into []*item) []*item {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		for len(into) < c.size {
+			it := c.lanes.ready.front()
+			if it == nil || it.suspect && len(into) > 0 {
+				break
+			}
+			c.lanes.ready.pop()
+			if it.lost {
+				c.leave(it)
+				continue
+			}
+			it.running = true
+			into = append(into, it)
+			if it.suspect {
+				break
+			}
+		}
+		if len(into) > 0 || c.draining {
+			return into
+		}
+		c.work.Wait()
+	}
+}
+
+// leave lets an item go: it is settled or passed on.
+func (c *consumer) leave(it *item) {
+	last := len(c.hand) - 1
+	c.hand[it.index] = c.hand[last]
+	c.hand[it.index].index = it.index
+	c.hand[last] = nil
+	c.hand = c.hand[:last]
+	c.lanes.leave(it)
+	select {
+	case c.room <- struct{}{}:
+	default:
+	}
+}
+
+// post puts items in the outbox. The caller holds the mutex.
+func (c *consumer) post(items ...*item) {
+	c.outbox = append(c.outbox, items...)
+	c.send.Signal()
+}
+
+// drain begins nothing more and hands back what was not begun. Err is why, nil for the end of the context.
+func (c *consumer) drain(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	c.release(0, c.lanes.unstarted())
+	c.work.Broadcast()
+	if err != nil {
+		c.cut(err)
+	}
+}
+
+// release posts items to be handed back, uncounted, due after a while. The caller holds the mutex.
+func (c *consumer) release(after time.Duration, items []*item) {
+	for _, it := range items {
+		it.handled = false
+		it.settlement = port.Settlement{Receipt: it.d.Receipt, Verdict: port.Release, After: after}
+	}
+	c.post(items...)
+}
+
+// flush tells the settler that nothing comes after what is in the outbox.
+func (c *consumer) flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flushing = true
+	c.send.Broadcast()
+}

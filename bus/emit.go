@@ -1,0 +1,187 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/musterhq/muster/envelope"
+	"github.com/musterhq/muster/port"
+)
+
+// step gathers what leaves together with the acknowledgement of one message.
+type step struct {
+	mu      sync.Mutex
+	batch   port.Batch
+	declare []port.Topic
+	err     error // the first thing that could not be encoded: it rejects the message
+	closed  bool  // the handler has returned
+	settled bool  // SettleIn acknowledged it
+
+	in   envelope.Meta // of the message: what is emitted belongs to it
+	at   Delivery
+	hold receipt
+}
+
+// receipt is what SettleIn needs to acknowledge.
+type receipt struct {
+	group   port.Group
+	receipt port.Receipt
+}
+
+// Emit appends v to t in the same step as the acknowledgement of m: when the handler returns nil, and not otherwise. The message
+// derives its id from m and the place of this call among the emissions, so that a repetition of the handling emits the same
+// ids; its correlation, tenant and trace are m's. A payload that cannot be encoded rejects m.
+//
+// Emit, EmitAll, Apply and Save may be called by several goroutines of one handling, until the handler returns; after that they
+// panic, for nothing could be done with what they are given.
+func Emit[I, O any](m Message[I], t Topic[O], v O) { EmitAll(m, t, Out[O]{Payload: v}) }
+
+// EmitAll is [Emit] for several messages, or for one with more than a payload.
+func EmitAll[I, O any](m Message[I], t Topic[O], out ...Out[O]) {
+	m.step.add("EmitAll", func(s *step) error {
+		if keep, ok := t.keep(); ok && !slices.Contains(s.declare, keep) {
+			s.declare = append(s.declare, keep)
+		}
+		of := envelope.With(context.Background(), s.in)
+		for i := range out {
+			meta := t.meta(&out[i])
+			if meta.ID == "" {
+				meta.ID = envelope.DeriveIDAt(len(s.batch.Messages), s.at.Topic, s.in.ID, s.at.Group, t.Name)
+			}
+			msg, err := t.message(envelope.Derive(of, meta), &out[i])
+			if err != nil {
+				return fmt.Errorf("emit: %w", err)
+			}
+			s.batch.Messages = append(s.batch.Messages, msg)
+		}
+		return nil
+	})
+}
+
+// Apply makes the changes in the same step as the acknowledgement of m. When a condition does not hold then, nothing of the step
+// happens and the handler runs again, uncounted, up to three times; after that it is a failure.
+func Apply[I any](m Message[I], c ...port.Change) {
+	m.step.add("Apply", func(s *step) error {
+		s.batch.Changes = append(s.batch.Changes, c...)
+		return nil
+	})
+}
+
+// Fence makes the step of m carry f: when a newer token of that name was seen, nothing of it happens, and that is a failure.
+func Fence[I any](m Message[I], f port.Fence) {
+	m.step.add("Fence", func(s *step) error {
+		s.batch.Fence = f
+		return nil
+	})
+}
+
+// add runs fn unless the handling is over or has failed to encode before.
+func (s *step) add(what string, fn func(*step) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		panic("bus: " + what + " after the handler has returned or settled: its step has left already")
+	}
+	if s.err == nil {
+		s.err = fn(s)
+	}
+}
+
+// close ends the gathering.
+func (s *step) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+}
+
+// SettleIn acknowledges m through q, with all that was emitted, applied and saved so far: for a queue on the caller's own
+// transaction, so that the caller's tables and the step commit together. It is the last that is done with m; the handler's nil
+// then settles nothing more. When the transaction fails after it, return its error: the message comes again as a failure.
+//
+// Errors are those of [port.Queue].Settle.
+func SettleIn[I any](ctx context.Context, m Message[I], q port.Queue) error {
+	s := m.step
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		panic("bus: SettleIn after the handler has returned or settled")
+	case s.err != nil:
+		return s.err
+	}
+	for _, t := range s.declare {
+		if err := q.Declare(ctx, t); err != nil {
+			return fmt.Errorf("declare topic %q: %w", t.Name, err)
+		}
+	}
+	err := q.Settle(ctx, s.hold.group, port.Settlement{Receipt: s.hold.receipt, Then: s.batch})[0]
+	if err != nil {
+		return fmt.Errorf("settle message %q of topic %q for group %q: %w", s.in.ID, s.at.Topic, s.at.Group, err)
+	}
+	s.settled, s.closed = true, true
+	return nil
+}
+
+// State is typed state under a prefix, written with the acknowledgement. Keep it in the family of the topic (the same name up to
+// the first . or /) where Caps.Atomic is AtomicFamily.
+type State[S any] struct {
+	Prefix string            // of the keys; default none
+	TTL    time.Duration     // of what is saved; default without end
+	Codec  envelope.Codec[S] // default envelope.JSON[S]
+}
+
+// Version is what a state was when it was read.
+type Version struct {
+	old   []byte
+	found bool
+}
+
+// Found reports whether there was a state at all.
+func (v Version) Found() bool { return v.found }
+
+// Get reads the state of key, its zero value where there is none, and the version to save it over.
+func (s State[S]) Get(ctx context.Context, kv port.KV, key string) (S, Version, error) {
+	var state S
+	vs, err := kv.Get(ctx, s.Prefix+key)
+	if err != nil {
+		return state, Version{}, fmt.Errorf("state %q: %w", s.Prefix+key, err)
+	}
+	if !vs[0].Found {
+		return state, Version{}, nil
+	}
+	if err := s.codec().Decode(vs[0].Bytes, &state); err != nil {
+		return state, Version{}, fmt.Errorf("state %q: %w: %w", s.Prefix+key, port.ErrInvalid, err)
+	}
+	old := vs[0].Bytes
+	if old == nil {
+		old = []byte{}
+	}
+	return state, Version{old: old, found: true}, nil
+}
+
+func (s State[S]) codec() envelope.Codec[S] {
+	if s.Codec == nil {
+		return envelope.JSON[S]{}
+	}
+	return s.Codec
+}
+
+// Save writes now over the version was, in the same step as the acknowledgement of m. When the state has changed since it was
+// read, the handler runs again: see [Apply].
+func Save[I, S any](m Message[I], s State[S], key string, was Version, now S) {
+	m.step.add("Save", func(st *step) error {
+		value, err := s.codec().Append(nil, now)
+		if err != nil {
+			return fmt.Errorf("save state %q: %w: %w", s.Prefix+key, port.ErrInvalid, err)
+		}
+		c := port.Change{Key: s.Prefix + key, Value: value, If: port.Absent, TTL: s.TTL}
+		if was.found {
+			c.If, c.Old = port.Equals, was.old
+		}
+		st.batch.Changes = append(st.batch.Changes, c)
+		return nil
+	})
+}

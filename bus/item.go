@@ -1,0 +1,90 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/musterhq/muster/envelope"
+	"github.com/musterhq/muster/port"
+)
+
+// item is one message in hand: from its fetch to its settlement. Its worker owns it while it runs; what the keeper and the lanes
+// need is guarded by the consumer's mutex.
+type item struct {
+	d       port.Delivery
+	meta    envelope.Meta
+	payload []byte
+	step    *step
+	err     error // the handler's verdict
+
+	settlement port.Settlement
+	handled    bool // the settlement is the acknowledgement of the handler's step
+	buried     int  // how often the burial was tried in a smaller form
+	conflicts  int  // runs of the handler whose step was refused
+
+	// Guarded by consumer.mu.
+	index     int // in consumer.hand
+	lane      *lane
+	suspect   bool // holds the place of the one suspect
+	running   bool
+	lost      bool // the loan passed on: nothing that happens to it counts
+	until     time.Time
+	extended  time.Time
+	interrupt context.CancelCauseFunc // ends the handler's context while it runs
+}
+
+// parse reads the envelope; what cannot be read is kept as it came.
+func (it *item) parse() error {
+	meta, payload, err := envelope.Parse(it.d.Message.Body)
+	if err != nil {
+		return err
+	}
+	it.meta, it.payload = meta, payload
+	return nil
+}
+
+// enter is ctx for the handling of this message.
+func (it *item) enter(ctx context.Context) context.Context {
+	at := it.step.at
+	place := envelope.Place{Topic: at.Topic, Group: at.Group, Worker: at.Worker, Attempt: at.Attempt}
+	return envelope.Enter(ctx, it.meta, place, at.Topic+"/"+at.Group+"/"+it.meta.ID)
+}
+
+// message is what middleware and handlers get.
+func (it *item) message() Message[[]byte] {
+	return Message[[]byte]{
+		Envelope: envelope.Envelope[[]byte]{Meta: it.meta, Payload: it.payload},
+		Delivery: it.step.at,
+		step:     it.step,
+	}
+}
+
+// panicError is a handler's panic as its verdict.
+type panicError struct {
+	value any
+	stack string
+}
+
+// maxStack is how many bytes of a stack are kept.
+const maxStack = 8 << 10
+
+func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// Unwrap is the error that was panicked with, if it was one.
+func (p *panicError) Unwrap() error {
+	err, _ := p.value.(error)
+	return err
+}
+
+// guarded runs a handler and makes its panic an error.
+func guarded(fn func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			stack := debug.Stack()
+			err = &panicError{value: v, stack: string(stack[:min(len(stack), maxStack)])}
+		}
+	}()
+	return fn()
+}

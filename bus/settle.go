@@ -1,0 +1,201 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/musterhq/muster/port"
+)
+
+// What one call of Settle takes at most. More waits for the next call, which follows at once.
+const (
+	maxSettled = 512
+	maxEffects = 2 * port.MaxParts
+)
+
+// reruns is how often a handler runs again, uncounted, because its step was refused.
+const reruns = 3
+
+// settle sends what is in the outbox: at once when idle, together under load, for while one call is under way the next batch
+// gathers. An outcome that is unknown is settled again: the first settlement wins. It returns when the outbox is flushed, and an
+// error when ctx ended before that.
+func (c *consumer) settle(ctx context.Context) error {
+	failures := 0
+	for {
+		items := c.collect()
+		if len(items) == 0 {
+			return c.failed
+		}
+		again, err := c.deliver(ctx, items)
+		if ctx.Err() != nil {
+			c.mu.Lock()
+			left := len(c.hand)
+			c.mu.Unlock()
+			if left == 0 {
+				return c.failed
+			}
+			return fmt.Errorf("group %q of topic %q: %d messages were not settled and come again when their loan of %v has run out: %w: %w",
+				c.pg.Name, c.pg.Topic, left, c.g.Loan, port.ErrUncertain, context.Cause(ctx))
+		}
+		if len(again) == 0 {
+			failures = 0
+			continue
+		}
+		failures++
+		if failures == 1 {
+			c.g.Log.WarnContext(ctx, "settling fails, trying again until it works",
+				"topic", c.pg.Topic, "group", c.pg.Name, "messages", len(again), "error", err)
+		}
+		pause(ctx, outage.Delay(failures, rand.Float64()))
+		c.mu.Lock()
+		c.outbox = append(again, c.outbox...)
+		c.mu.Unlock()
+	}
+}
+
+// collect waits for the outbox and takes what one call may carry; none when it is flushed.
+func (c *consumer) collect() []*item {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.outbox) == 0 {
+		if c.flushing {
+			return nil
+		}
+		c.send.Wait()
+	}
+	n, effects := 0, 0
+	for n < len(c.outbox) && n < maxSettled {
+		then := &c.outbox[n].settlement.Then
+		effects += len(then.Messages) + len(then.Changes) + len(then.Removes)
+		if n > 0 && effects > maxEffects {
+			break
+		}
+		n++
+	}
+	items := c.outbox[:n:n]
+	if n == len(c.outbox) {
+		c.outbox = nil
+	} else {
+		c.outbox = c.outbox[n:]
+	}
+	return items
+}
+
+// deliver makes one call and sees to what came of each; it returns those to be sent again, and one of their errors.
+func (c *consumer) deliver(ctx context.Context, items []*item) (again []*item, err error) {
+	if err := c.declare(ctx, items); err != nil {
+		if final(err) {
+			c.stop(err)
+		}
+		return items, err
+	}
+	ss := make([]port.Settlement, len(items))
+	for i, it := range items {
+		ss[i] = it.settlement
+	}
+	errs := c.q.Settle(ctx, c.pg, ss...)
+	for i, it := range items {
+		if errs[i] != nil && !c.settled(ctx, it, errs[i]) {
+			again, err = append(again, it), errs[i]
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, it := range items {
+		if errs[i] == nil {
+			c.leave(it)
+		}
+	}
+	c.wake()
+	return again, err
+}
+
+// settled sees to an item whose settlement was refused, and reports whether it is seen to; if not it is to be sent again.
+func (c *consumer) settled(ctx context.Context, it *item, err error) bool {
+	_, fenced := errors.AsType[*port.FenceError](err)
+	switch {
+	case errors.Is(err, port.ErrClosed), errors.Is(err, port.ErrLost):
+		c.failed = fmt.Errorf("settle for group %q of topic %q: %w", c.pg.Name, c.pg.Topic, err)
+		c.stop(c.failed)
+		c.locked(func() { c.leave(it) })
+	case errors.Is(err, port.ErrDuplicate), errors.Is(err, port.ErrStale) && !fenced:
+		c.g.Log.DebugContext(ctx, "message was settled before or its loan passed on, this settlement did nothing",
+			"topic", c.pg.Topic, "group", c.pg.Name, "id", it.d.Message.ID, "verdict", it.settlement.Verdict, "error", err)
+		c.locked(func() { c.leave(it) })
+	case errors.Is(err, port.ErrConflict) && it.handled && it.conflicts < reruns:
+		it.conflicts++
+		c.locked(func() { c.rerun(it) })
+	case it.handled && (fenced || errors.Is(err, port.ErrConflict) || errors.Is(err, port.ErrNotFound)):
+		c.repost(it, fmt.Errorf("the step was refused: %w", err))
+	case it.handled && (errors.Is(err, port.ErrInvalid) || errors.Is(err, port.ErrUnsupported)):
+		c.repost(it, Reject(fmt.Errorf("the step cannot be made: %w", err)))
+	case errors.Is(err, port.ErrInvalid) && it.settlement.Verdict == port.Ack:
+		c.shrink(it, err)
+		c.locked(func() { c.post(it) })
+	default:
+		return false
+	}
+	return true
+}
+
+func (c *consumer) locked(fn func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fn()
+}
+
+// rerun makes an item ready again, which still holds its lane, and its place if it is a suspect.
+func (c *consumer) rerun(it *item) {
+	if c.draining {
+		c.release(0, []*item{it})
+		return
+	}
+	c.lanes.ready.push(it)
+}
+
+// repost makes a refused step a failure.
+func (c *consumer) repost(it *item, err error) {
+	it.err = err
+	c.fail(it, err)
+	c.locked(func() {
+		if it.settlement.Verdict != port.Ack {
+			c.release(it.settlement.After, c.lanes.empty(it))
+		}
+		c.post(it)
+	})
+}
+
+// declare declares the limits of the topics that the steps go to, once for each.
+func (c *consumer) declare(ctx context.Context, items []*item) error {
+	for _, it := range items {
+		if it.settlement.Verdict != port.Ack || it.settlement.Then.IsZero() {
+			continue
+		}
+		if it.handled {
+			for _, t := range it.step.declare {
+				if err := c.declare1(ctx, t); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		keep, _ := DeadTopic(c.pg.Topic, c.pg.Name).keep()
+		if err := c.declare1(ctx, keep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *consumer) declare1(ctx context.Context, t port.Topic) error {
+	if c.declared[t.Name] {
+		return nil
+	}
+	if err := c.q.Declare(ctx, t); err != nil {
+		return fmt.Errorf("declare topic %q: %w", t.Name, err)
+	}
+	c.declared[t.Name] = true
+	return nil
+}

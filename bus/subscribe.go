@@ -1,0 +1,103 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/musterhq/muster/envelope"
+	"github.com/musterhq/muster/port"
+)
+
+// Subscribe works off the topic as one consumer of the group, until ctx ends and what was begun is settled; then it returns nil.
+// It joins the group first: nothing published after that is missed.
+//
+// When ctx ends it stops fetching, hands back at once what no worker has begun, and gives running handlers Group.Grace; then it
+// ends their context and waits until they return, still holding their loans, and hands back what they did not finish. An error
+// ends it too: port.ErrInvalid for a group that cannot work, port.ErrLost when the group was dropped, port.ErrClosed when the
+// backend was closed, and what Declare and Join answer at the start. An outage later on is waited out.
+//
+// A message whose body is no envelope, or whose payload does not decode, goes to the dead letters as it came.
+func (t Topic[T]) Subscribe(ctx context.Context, q port.Queue, g Group, h Handler[T]) error {
+	g = g.filled(0)
+	codec := t.codec()
+	chain := Handler[[]byte](func(ctx context.Context, m Message[[]byte]) error {
+		typed, err := decoded(codec, m)
+		if err != nil {
+			return err
+		}
+		return h(ctx, typed)
+	})
+	for _, use := range slices.Backward(g.Use) {
+		chain = use(chain)
+	}
+	one := func(ctx context.Context, items []*item) {
+		it := items[0]
+		it.err = guarded(func() error { return chain(it.enter(ctx), it.message()) })
+	}
+	if err := t.ready(ctx, q, g); err != nil {
+		return err
+	}
+	return newConsumer(q, g, g.consumer(t.Name), 1, one).run(ctx)
+}
+
+// SubscribeBatch is [Topic.Subscribe] for a handler that takes up to limit messages at once, as they are there: it does not wait for
+// more. Group.Workers calls run at a time; a batch has at most one message of each key; Group.Ahead is by default 2 x limit.
+// The context of a call carries no message, for there are many. Group.Use is for single messages and refused here.
+func (t Topic[T]) SubscribeBatch(ctx context.Context, q port.Queue, g Group, limit int, h BatchHandler[T]) error {
+	if limit < 1 {
+		return fmt.Errorf("group %q of topic %q: batches of %d messages, at least 1 is needed: %w", g.Name, t.Name, limit, port.ErrInvalid)
+	}
+	if len(g.Use) > 0 {
+		return fmt.Errorf("group %q of topic %q: middleware is for single messages, not for batches: %w", g.Name, t.Name, port.ErrInvalid)
+	}
+	g = g.filled(2 * limit)
+	codec := t.codec()
+	many := func(ctx context.Context, items []*item) {
+		ms := make([]Message[T], 0, len(items))
+		given := items[:0:0]
+		for _, it := range items {
+			var m Message[T]
+			if m, it.err = decoded(codec, it.message()); it.err == nil {
+				ms, given = append(ms, m), append(given, it)
+			}
+		}
+		if len(ms) == 0 {
+			return
+		}
+		var verdicts []error
+		err := guarded(func() error {
+			verdicts = h(ctx, ms)
+			if verdicts != nil && len(verdicts) != len(ms) {
+				return fmt.Errorf("the handler returned %d verdicts for %d messages; return nil or one for each", len(verdicts), len(ms))
+			}
+			return nil
+		})
+		for i, it := range given {
+			if it.err = err; err == nil && verdicts != nil {
+				it.err = verdicts[i]
+			}
+		}
+	}
+	if err := t.ready(ctx, q, g); err != nil {
+		return err
+	}
+	return newConsumer(q, g, g.consumer(t.Name), limit, many).run(ctx)
+}
+
+// ready checks the group, and declares the topic's limits.
+func (t Topic[T]) ready(ctx context.Context, q port.Queue, g Group) error {
+	if err := g.check(t.Name); err != nil {
+		return err
+	}
+	return t.declare(ctx, q)
+}
+
+// decoded is m with its payload decoded; one that does not decode is rejected.
+func decoded[T any](c envelope.Codec[T], m Message[[]byte]) (Message[T], error) {
+	typed := Message[T]{Envelope: envelope.Envelope[T]{Meta: m.Meta}, Delivery: m.Delivery, step: m.step}
+	if err := c.Decode(m.Payload, &typed.Payload); err != nil {
+		return typed, Reject(fmt.Errorf("the payload does not decode: %w", err))
+	}
+	return typed, nil
+}

@@ -1,0 +1,174 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/musterhq/muster/envelope"
+	"github.com/musterhq/muster/port"
+	"github.com/musterhq/muster/retry"
+)
+
+// Topic is the definition of a topic: a value, bound to no backend.
+type Topic[T any] struct {
+	Name  string            // required
+	Type  string            // of the messages on the wire; default Name
+	Key   func(T) string    // messages of one key are handled in order within a process; default none
+	Codec envelope.Codec[T] // default envelope.JSON[T]
+	Keep  port.Topic        // limits to declare at the first use; its Name is ignored; default as the topic is
+}
+
+// Out is a message to be: what is published or emitted when the payload is not all of it.
+type Out[T any] struct {
+	Payload T
+	ID      string            // default a new UUIDv7; of an emitted message, one derived from its input
+	Key     string            // default that of Topic.Key
+	Tenant  string            // default that of the message being handled
+	Headers map[string]string // default none but the trace of the message being handled
+	At      time.Time         // not to be handled before; default now
+}
+
+// Publish appends v to the topic and returns the message's id. Once it returns nil, every group that exists will handle the
+// message, as far as the backend's Caps.Durable reaches. Under a handler's context the message belongs to the one that is handled
+// (its correlation, cause, tenant and trace); it does not wait for the acknowledgement: see [Emit] for that.
+//
+// An outcome that stays unknown is [port.ErrUncertain]; publishing again with the same [Out].ID within the topic's window is then
+// safe. Errors are those of [port.Queue].Write, and port.ErrInvalid for a payload that cannot be encoded.
+func (t Topic[T]) Publish(ctx context.Context, q port.Queue, v T) (id string, err error) {
+	ids, err := t.PublishAll(ctx, q, Out[T]{Payload: v})
+	if len(ids) == 1 {
+		id = ids[0]
+	}
+	return id, err
+}
+
+// PublishAll appends messages in order, in steps of at most [port.MaxParts], each whole or not at all. It returns the ids of all
+// that were appended or known already, also beside an error: then those after them were not published. An id that was known in
+// the topic's window is left out, and beside all ids a [port.DuplicateError] names it.
+func (t Topic[T]) PublishAll(ctx context.Context, q port.Queue, out ...Out[T]) (ids []string, err error) {
+	if err := t.declare(ctx, q); err != nil {
+		return nil, err
+	}
+	ids = make([]string, 0, len(out))
+	var repeated []string
+	for len(out) > 0 {
+		n := min(len(out), port.MaxParts)
+		batch := port.Batch{Messages: make([]port.Message, n)}
+		ownIDs := false
+		for i := range n {
+			ownIDs = ownIDs || out[i].ID != ""
+			m, err := t.message(envelope.Derive(ctx, t.meta(&out[i])), &out[i])
+			if err != nil {
+				return ids, err
+			}
+			batch.Messages[i] = m
+		}
+		err := t.write(ctx, q, batch, ownIDs)
+		if dup, ok := errors.AsType[*port.DuplicateError](err); ok {
+			repeated = append(repeated, dup.IDs...)
+		} else if err != nil {
+			return ids, fmt.Errorf("publish to topic %q: %w", t.Name, err)
+		}
+		for i := range batch.Messages {
+			ids = append(ids, batch.Messages[i].ID)
+		}
+		out = out[n:]
+	}
+	if len(repeated) > 0 {
+		return ids, &port.DuplicateError{IDs: repeated}
+	}
+	return ids, nil
+}
+
+// write repeats a step whose outcome is unknown a few times: its ID, or those of its messages, make that safe. It leaves every
+// other error to the caller, so that no second layer of retries grows here.
+func (t Topic[T]) write(ctx context.Context, q port.Queue, b port.Batch, ownIDs bool) error {
+	err := q.Write(ctx, b)
+	if !errors.Is(err, port.ErrUncertain) {
+		return err
+	}
+	again := func(ctx context.Context) error {
+		err := q.Write(ctx, b)
+		if err != nil && !errors.Is(err, port.ErrUncertain) {
+			return retry.Permanent(err)
+		}
+		return err
+	}
+	policy := retry.Policy{Backoff: retry.Backoff{Tries: 3, First: 20 * time.Millisecond}}
+	err = retry.Do(ctx, policy, again)
+	if errors.Is(err, port.ErrDuplicate) && !ownIDs {
+		return nil // the ids are new ones, so what repeats them is the first try
+	}
+	if err != nil && !errors.Is(err, port.ErrDuplicate) && !errors.Is(err, port.ErrUncertain) {
+		return fmt.Errorf("%w: the first try may have been carried out: %w", port.ErrUncertain, err)
+	}
+	return err
+}
+
+func (t Topic[T]) declare(ctx context.Context, q port.Queue) error {
+	keep, ok := t.keep()
+	if !ok {
+		return nil
+	}
+	if err := q.Declare(ctx, keep); err != nil {
+		return fmt.Errorf("declare topic %q: %w", t.Name, err)
+	}
+	return nil
+}
+
+// keep is what to declare; false when the definition leaves the topic as it is.
+func (t Topic[T]) keep() (port.Topic, bool) {
+	keep := t.Keep
+	keep.Name = ""
+	ok := keep != port.Topic{}
+	keep.Name = t.Name
+	return keep, ok
+}
+
+func (t Topic[T]) codec() envelope.Codec[T] {
+	if t.Codec == nil {
+		return envelope.JSON[T]{}
+	}
+	return t.Codec
+}
+
+// meta is what the definition and out say about a message; the rest is derived from where it is made.
+func (t Topic[T]) meta(out *Out[T]) envelope.Meta {
+	m := envelope.Meta{ID: out.ID, Type: t.Type, Tenant: out.Tenant, Key: out.Key, Headers: out.Headers}
+	if m.Type == "" {
+		m.Type = t.Name
+	}
+	if m.Key == "" && t.Key != nil {
+		m.Key = t.Key(out.Payload)
+	}
+	m.ContentType = t.codec().ContentType()
+	return m
+}
+
+// message encodes out under m.
+func (t Topic[T]) message(m envelope.Meta, out *Out[T]) (port.Message, error) {
+	if err := port.CheckName("topic", t.Name); err != nil {
+		return port.Message{}, err
+	}
+	body, err := encode(t.codec(), m, out.Payload)
+	if err != nil {
+		return port.Message{}, fmt.Errorf("message for topic %q: %w: %w", t.Name, port.ErrInvalid, err)
+	}
+	return port.Message{Topic: t.Name, ID: m.ID, Key: m.Key, Body: body, At: out.At}, nil
+}
+
+// encode is the wire form of v under m.
+func encode[T any](c envelope.Codec[T], m envelope.Meta, v T) ([]byte, error) {
+	if raw, ok := any(v).([]byte); ok {
+		if _, plain := any(c).(envelope.Bytes); plain {
+			return envelope.Append(nil, m, raw)
+		}
+	}
+	payload, err := c.Append(nil, v)
+	if err != nil {
+		return nil, fmt.Errorf("payload: %w", err)
+	}
+	return envelope.Append(nil, m, payload)
+}

@@ -1,0 +1,22 @@
+package bus
+
+import (
+	"context"
+
+	"github.com/musterhq/muster/port"
+)
+
+// Try runs a handler once, for a message that no backend holds: what it would emit, apply and save with the acknowledgement, and
+// its verdict. The step is the zero Batch when the verdict is an error. A panic of the handler goes through.
+func Try[T any](ctx context.Context, h Handler[T], m Message[T]) (effects port.Batch, verdict error) {
+	m.step = &step{in: m.Meta, at: m.Delivery}
+	verdict = h(ctx, m)
+	m.step.close()
+	if verdict == nil && m.step.err != nil {
+		verdict = Reject(m.step.err)
+	}
+	if verdict != nil {
+		return port.Batch{}, verdict
+	}
+	return m.step.batch, nil
+}

@@ -1,0 +1,212 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/musterhq/muster/port"
+	"github.com/musterhq/muster/retry"
+)
+
+// errGoexit is the verdict of a handler that ended its goroutine.
+var errGoexit = errors.New("the handler ended its goroutine (runtime.Goexit, or FailNow of a test)")
+
+// worker handles what is ready until nothing will be.
+func (c *consumer) worker() {
+	var items []*item
+	ended := false
+	defer func() {
+		if ended {
+			return
+		}
+		for _, it := range items {
+			it.err = errGoexit
+		}
+		c.conclude(items)
+		c.workers.Go(c.worker)
+	}()
+	for {
+		if items = c.take(items[:0]); len(items) == 0 {
+			break
+		}
+		c.handle(items)
+	}
+	ended = true
+}
+
+// handle runs the handler for items and posts their verdicts.
+func (c *consumer) handle(items []*item) {
+	ctx, interrupt := context.WithCancelCause(c.handling)
+	defer interrupt(nil)
+	if c.g.Timeout > 0 {
+		var end context.CancelFunc
+		ctx, end = context.WithTimeout(ctx, c.g.Timeout)
+		defer end()
+	}
+	run := items[:0:0]
+	for _, it := range items {
+		if it.err = c.prepare(ctx, it); it.err == nil {
+			run = append(run, it)
+		}
+	}
+	if len(run) > 0 {
+		c.interruptible(run, interrupt)
+		c.call(ctx, run)
+	}
+	c.conclude(items)
+}
+
+// prepare reads the envelope and decides whether the message may be handled at all: nil, or its verdict.
+func (c *consumer) prepare(ctx context.Context, it *item) error {
+	it.step = nil
+	if err := it.parse(); err != nil {
+		return Reject(fmt.Errorf("the body is no envelope: %w", err))
+	}
+	switch {
+	case it.d.Crashes >= c.g.Crashes:
+		return Reject(fmt.Errorf("%d workers died while they handled it", it.d.Crashes))
+	case c.g.Retry.Spent(it.d.Attempt):
+		return Reject(fmt.Errorf("%d tries are used up; the last failure: %s", it.d.Attempt, it.d.Reason))
+	}
+	it.step = &step{
+		in: it.meta,
+		at: Delivery{
+			Topic: c.pg.Topic, Group: c.pg.Name, Worker: c.g.Worker,
+			Attempt: it.d.Attempt, Crashes: it.d.Crashes, LastError: it.d.Reason, FirstAt: it.d.FirstAt,
+		},
+		hold: receipt{group: c.pg, receipt: it.d.Receipt},
+	}
+	if it.d.Lost > 0 {
+		return c.begin(ctx, it)
+	}
+	return nil
+}
+
+// errNotBegun is the verdict on a suspect whose start could not be recorded: it is handed back.
+var errNotBegun = errors.New("the start of a suspect could not be recorded")
+
+// begin records that the handling of a suspect starts, before it does: only then a crash is counted against it.
+func (c *consumer) begin(ctx context.Context, it *item) error {
+	for failures := 1; ; failures++ {
+		sent := time.Now()
+		err := c.q.Extend(ctx, c.pg, port.Hold{Receipt: it.d.Receipt, Begin: true})[0]
+		switch {
+		case err == nil:
+			c.mu.Lock()
+			it.extended, it.until = sent, sent.Add(c.g.Loan)
+			c.mu.Unlock()
+			return nil
+		case errors.Is(err, port.ErrStale):
+			c.mu.Lock()
+			it.lost = true
+			c.mu.Unlock()
+			return port.ErrLost
+		case ctx.Err() != nil || final(err):
+			return errNotBegun
+		}
+		pause(ctx, outage.Delay(failures, rand.Float64()))
+	}
+}
+
+// interruptible lets the keeper end the handler's context when all its loans are lost.
+func (c *consumer) interruptible(items []*item, interrupt context.CancelCauseFunc) {
+	left := len(items) // guarded by c.mu, as every call of an item's interrupt is
+	one := func(cause error) {
+		if left--; left == 0 {
+			interrupt(cause)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, it := range items {
+		it.interrupt = one
+	}
+}
+
+// conclude turns verdicts into settlements.
+func (c *consumer) conclude(items []*item) {
+	for _, it := range items {
+		if it.step != nil {
+			it.step.close()
+		}
+		c.judge(it)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, it := range items {
+		it.running, it.interrupt = false, nil
+		switch {
+		case it.step != nil && it.step.settled && it.err == nil, it.lost:
+			c.leave(it)
+			continue
+		case it.settlement.Verdict != port.Ack:
+			c.release(it.settlement.After, c.lanes.empty(it))
+		case it.handled && it.settlement.Then.IsZero():
+			c.lanes.pass(it) // no step that the next of the key could miss
+		}
+		c.post(it)
+	}
+	c.wake()
+}
+
+// judge decides what becomes of an item by the handler's verdict.
+func (c *consumer) judge(it *item) {
+	err := it.err
+	if it.step != nil && it.step.err != nil && err == nil {
+		err = Reject(it.step.err)
+	}
+	it.handled = false
+	wait, isLater := errors.AsType[*later](err)
+	switch {
+	case err == nil:
+		it.handled = true
+		it.settlement = port.Settlement{Receipt: it.d.Receipt}
+		if it.step != nil {
+			it.settlement.Then = it.step.batch
+		}
+	case errors.Is(err, errNotBegun), c.isLost(it), c.handling.Err() != nil && !rejects(err):
+		it.settlement = port.Settlement{Receipt: it.d.Receipt, Verdict: port.Release}
+	case isLater:
+		it.settlement = port.Settlement{Receipt: it.d.Receipt, Verdict: port.Release, After: wait.wait}
+	default:
+		c.fail(it, err)
+	}
+}
+
+// fail counts a failure: the message comes again after a wait, or is buried.
+func (c *consumer) fail(it *item, err error) {
+	it.handled = false
+	if rejects(err) || c.g.Retry.Spent(it.d.Attempt+1) {
+		c.bury(it, err)
+		return
+	}
+	wait, ok := retry.AfterDelay(err)
+	if !ok {
+		wait = c.g.Retry.Delay(it.d.Attempt+1, rand.Float64())
+	}
+	it.settlement = port.Settlement{Receipt: it.d.Receipt, Verdict: port.Return, After: wait, Reason: reason(err)}
+	c.g.Log.InfoContext(c.handling, "message failed, it comes again",
+		"topic", c.pg.Topic, "group", c.pg.Name, "id", it.d.Message.ID, "corrId", it.meta.CorrID,
+		"attempt", it.d.Attempt+1, "after", wait, "error", err)
+}
+
+// isLost reports whether the loan passed on or must be taken for that.
+func (c *consumer) isLost(it *item) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return it.lost || time.Now().After(it.until)
+}
+
+// reason is the text of err, cut to what the port takes.
+func reason(err error) string { return clip(err.Error(), port.MaxReason) }
+
+// clip cuts s to at most n bytes of valid UTF-8.
+func clip(s string, n int) string {
+	if len(s) > n {
+		s = s[:n]
+	}
+	return toValid(s)
+}
