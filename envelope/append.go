@@ -48,15 +48,15 @@ func ErrorText(err error) string {
 		return ""
 	}
 	const mark = "…"
-	s := err.Error()
-	if len(s) > MaxText {
-		s = s[:MaxText-len(mark)]
-		for len(s) > 0 && !utf8.ValidString(s[max(0, len(s)-utf8.UTFMax):]) && s[len(s)-1] >= utf8.RuneSelf {
-			s = s[:len(s)-1]
-		}
-		s += mark
+	s := strings.ToValidUTF8(err.Error(), "?")
+	if len(s) <= MaxText {
+		return s
 	}
-	return strings.ToValidUTF8(s, "?")
+	end := MaxText - len(mark)
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + mark
 }
 
 // size is about how many bytes m and payload need on the wire, rather too many than too few.
@@ -119,38 +119,20 @@ func (w *writer) optional(f field, s string) {
 
 // text appends s as a JSON string.
 func (w *writer) text(f field, s string) {
-	w.b = append(w.b, '"')
-	ascii := true
-	done := 0
-	for i := range len(s) {
-		c := s[i]
-		if c >= utf8.RuneSelf {
-			ascii = false
-		}
-		if special[c] {
-			w.b = appendEscaped(append(w.b, s[done:i]...), c)
-			done = i + 1
-		}
-	}
-	if !ascii && !utf8.ValidString(s) {
+	if !utf8.ValidString(s) {
 		w.fail(f.String(), "not valid UTF-8")
 	}
-	w.b = append(append(w.b, s[done:]...), '"')
-}
-
-func (w *writer) ts(m *Meta) {
-	if m.At.IsZero() {
-		w.fail(fieldTs.String(), "missing")
-		return
-	}
-	w.name(fieldTs.String())
 	w.b = append(w.b, '"')
-	b, err := m.At.UTC().AppendText(w.b)
-	if err != nil {
-		w.fail(fieldTs.String(), err.Error())
-		return
+	for {
+		i := plainUntil(s, 0)
+		w.b = append(w.b, s[:i]...)
+		if i == len(s) {
+			break
+		}
+		w.b = appendEscaped(w.b, s[i])
+		s = s[i+1:]
 	}
-	w.b = append(b, '"')
+	w.b = append(w.b, '"')
 }
 
 // rest appends what has no place in the head of a CloudEvent: attempts, lastError, headers.
@@ -165,52 +147,6 @@ func (w *writer) rest(m *Meta) {
 	}
 	w.optional(fieldLastError, m.LastError)
 	w.headers(m.Headers)
-}
-
-// headers appends the headers, sorted.
-func (w *writer) headers(headers map[string]string) {
-	if len(headers) == 0 {
-		return
-	}
-	if len(headers) > MaxHeaders {
-		w.fail(fieldHeaders.String(), tooLong(len(headers), MaxHeaders, "headers"))
-		return
-	}
-	var few [8]string
-	names := few[:0]
-	for name := range headers {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	w.name(fieldHeaders.String())
-	w.b = append(w.b, '{')
-	for i, name := range names {
-		value := headers[name]
-		if want := headerFlaw(name, len(value)); want != "" {
-			w.fail(fieldHeaders.String(), want)
-			return
-		}
-		if i > 0 {
-			w.b = append(w.b, ',')
-		}
-		w.text(fieldHeaders, name)
-		w.b = append(w.b, ':')
-		w.text(fieldHeaders, value)
-	}
-	w.b = append(w.b, '}')
-}
-
-// headerFlaw says what is wrong with the size of a header; "" for nothing.
-func headerFlaw(name string, value int) string {
-	switch {
-	case name == "":
-		return "a header has no name"
-	case len(name) > MaxName:
-		return "the name of a header has " + tooLong(len(name), MaxName, "bytes")
-	case value > MaxText:
-		return "the value of " + strconv.Quote(name) + " has " + tooLong(value, MaxText, "bytes")
-	}
-	return ""
 }
 
 // extra appends the members of a JSON object.

@@ -50,7 +50,7 @@ func ToCloudEvent(m Meta, payload []byte) ([]byte, error) {
 	e.attribute(ceID, m.ID)
 	e.source(m.Source)
 	e.attribute(ceType, m.Type)
-	e.writer.name(ceTime)
+	e.name(ceTime)
 	e.b = append(m.At.UTC().AppendFormat(append(e.b, '"'), "2006-01-02T15:04:05.999999999Z07:00"), '"')
 	e.attribute(ceContentType, cmp.Or(m.ContentType, ContentTypeJSON))
 	e.attribute(ceCorrelation, cmp.Or(m.CorrID, m.ID))

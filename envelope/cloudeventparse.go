@@ -2,12 +2,12 @@ package envelope
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"strconv"
 )
 
 // FromCloudEvent reads a CloudEvent 1.0 in the structured JSON format: those of [ToCloudEvent] without loss, and those of others,
-// whose attributes that Meta has no field for are kept in Extra. What it refuses wraps [ErrInvalid].
+// whose attributes that Meta has no field for are kept in Extra. What it refuses wraps [ErrInvalid]; also an attribute that is
+// named like a field of the wire without being one of an event (ts, key, attempts, headers, payload), for Extra cannot hold it.
 //
 // An event need not have a time; At is zero then, and whoever takes the event in says when that is ([Derive] says now). An event
 // without data has the payload null, or none where its content type is not JSON. JSON data is a part of event, which is not
@@ -69,8 +69,8 @@ func (e *eventReader) take(x extraMember) {
 	case ceType:
 		e.m.Type = e.attribute(x)
 	case ceTime:
-		at, err := parseTime(e.attribute(x))
-		if err != nil {
+		at, ok := parseTime(e.attribute(x))
+		if !ok {
 			e.refuse(ceTime, "want an RFC 3339 time")
 		}
 		e.m.At = at
@@ -99,11 +99,17 @@ func (e *eventReader) take(x extraMember) {
 
 // attribute is the text of an attribute.
 func (e *eventReader) attribute(x extraMember) string {
-	var s string
-	if err := json.Unmarshal(x.value, &s); err != nil {
+	s := scanner{b: x.value, where: x.name}
+	found, ok := s.text()
+	if !ok {
 		e.refuse(x.name, "want a string")
+		return ""
 	}
-	return s
+	text, ok := s.unescaped(found)
+	if !ok {
+		e.refuse(x.name, "unpaired surrogate in a string")
+	}
+	return string(text)
 }
 
 func (e *eventReader) header(name, value string) {
@@ -127,7 +133,7 @@ func (e *eventReader) settle() {
 	w := writer{b: []byte{'{'}}
 	for _, x := range e.extra {
 		if fieldNamed([]byte(x.name)) != fieldUnknown {
-			e.refuse(x.name, "a CloudEvent has no such attribute")
+			e.refuse(x.name, "the name is that of a field on the wire, which is no attribute")
 		}
 		w.name(string(x.rawName))
 		w.b = append(w.b, x.value...)
@@ -139,7 +145,7 @@ func (e *eventReader) settle() {
 	if e.err != nil {
 		return
 	}
-	checked := e.m
+	checked := e.m // with a payload and a time in place of those that are looked at elsewhere or may be absent
 	checked.ContentType = ""
 	if checked.At.IsZero() {
 		checked.At = checked.At.AddDate(1, 0, 0)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"math"
 	"strconv"
-	"time"
 )
 
 // Parse reads what [Append] writes, and the same fields in any order with any white space, as other producers write them. What
@@ -224,29 +223,6 @@ func (p *parser) rest(m *Meta) {
 	}
 }
 
-func (p *parser) time() time.Time {
-	text := p.required(fieldTs)
-	if p.err != nil {
-		return time.Time{}
-	}
-	at, err := parseTime(text)
-	if err != nil || at.IsZero() {
-		p.at = p.fields[fieldTs].from
-		p.fail("want an RFC 3339 time after year 1, such as 2006-01-02T15:04:05.999999999Z")
-	}
-	return at
-}
-
-// parseTime is strict where time.Parse is not (a comma, one-digit hours).
-func parseTime(text string) (time.Time, error) {
-	var at time.Time
-	var buf [64]byte
-	if err := at.UnmarshalText(append(buf[:0], text...)); err != nil {
-		return time.Time{}, err
-	}
-	return at.UTC(), nil
-}
-
 func (p *parser) attempts() int {
 	found := p.fields[fieldAttempts]
 	if found.from == 0 {
@@ -260,44 +236,6 @@ func (p *parser) attempts() int {
 		return 0
 	}
 	return n
-}
-
-// headers reads the headers: into nothing while the fields are looked for, later into a map.
-func (p *parser) headers(into map[string]string) bool {
-	if !p.open('{', 1) {
-		return false
-	}
-	for n := 0; ; n++ {
-		name, ok := p.member(n == 0)
-		if !ok {
-			return p.err == nil
-		}
-		at := p.at
-		value, ok := p.text()
-		if !ok {
-			return false
-		}
-		if n == MaxHeaders {
-			return p.fail("more than " + strconv.Itoa(MaxHeaders) + " headers")
-		}
-		if into == nil {
-			continue
-		}
-		k, v := p.string(name), p.string(value)
-		_, twice := into[k]
-		want := headerFlaw(k, len(v))
-		if twice {
-			want = strconv.Quote(k) + " comes twice"
-		}
-		if want != "" {
-			p.at = at
-			p.fail(want)
-		}
-		if p.err != nil {
-			return false
-		}
-		into[k] = v
-	}
 }
 
 // body is the payload, and settles the content type.

@@ -168,9 +168,7 @@ func (s *scanner) text() (span, bool) {
 	i++
 	found := span{from: i}
 	for {
-		for i < len(b) && !special[b[i]] {
-			i++
-		}
+		i = plainUntil(b, i)
 		s.at = i
 		if i == len(b) {
 			return span{}, s.fail("the string does not end")
