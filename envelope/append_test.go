@@ -162,13 +162,15 @@ func TestErrorText(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	for _, unit := range []string{"x", "é", "€", "😀"} {
-		text := envelope.ErrorText(errors.New("a" + strings.Repeat(unit, envelope.MaxText)))
-		if len(text) > envelope.MaxText || len(text) < envelope.MaxText-4 || !strings.HasSuffix(text, unit+"…") {
-			t.Errorf("%s: %d bytes, end %q", unit, len(text), text[len(text)-8:])
+		for before := range 4 {
+			text := envelope.ErrorText(errors.New(strings.Repeat("a", before) + strings.Repeat(unit, envelope.MaxText+1)))
+			if len(text) > envelope.MaxText || len(text) < envelope.MaxText-4 || !strings.HasSuffix(text, unit+"…") {
+				t.Errorf("%s: %d bytes, end %q", unit, len(text), text[len(text)-8:])
+			}
+			m := sampleMeta()
+			m.LastError = text
+			mustAppend(t, m, "1")
 		}
-		m := sampleMeta()
-		m.LastError = text
-		mustAppend(t, m, "1")
 	}
 }
 

@@ -3,6 +3,7 @@ package envelope
 import (
 	"encoding/base64"
 	"strconv"
+	"time"
 )
 
 // FromCloudEvent reads a CloudEvent 1.0 in the structured JSON format: those of [ToCloudEvent] without loss, and those of others,
@@ -34,6 +35,7 @@ func FromCloudEvent(event []byte) (Meta, []byte, error) {
 	}
 	e.settle()
 	payload := e.payload()
+	e.check(payload)
 	if e.err != nil {
 		return Meta{}, nil, e.err
 	}
@@ -119,7 +121,7 @@ func (e *eventReader) header(name, value string) {
 	e.m.Headers[name] = value
 }
 
-// settle makes a Meta of the attributes, and checks it as Append does.
+// settle makes a Meta of the attributes.
 func (e *eventReader) settle() {
 	if e.m.Source == "" {
 		e.refuse(ceSource, "missing")
@@ -142,15 +144,18 @@ func (e *eventReader) settle() {
 	if len(w.b) > 1 {
 		e.m.Extra = append(w.b, '}')
 	}
+}
+
+// check wants what Append wants, save a time.
+func (e *eventReader) check(payload []byte) {
 	if e.err != nil {
 		return
 	}
-	checked := e.m // with a payload and a time in place of those that are looked at elsewhere or may be absent
-	checked.ContentType = ""
+	checked := e.m
 	if checked.At.IsZero() {
-		checked.At = checked.At.AddDate(1, 0, 0)
+		checked.At = time.Unix(0, 0)
 	}
-	_, e.err = Append(nil, checked, []byte("null"))
+	_, e.err = Append(nil, checked, payload)
 }
 
 // unpack takes the rest apart; what is unknown goes to w.

@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -98,11 +99,7 @@ func (s *scope) attrs(dst []slog.Attr) []slog.Attr {
 		}
 	}
 	if s.hasMeta {
-		corr := s.meta.CorrID
-		if corr == "" {
-			corr = s.meta.ID
-		}
-		add("corrId", corr)
+		add("corrId", cmp.Or(s.meta.CorrID, s.meta.ID))
 		add("causeId", s.meta.CauseID)
 		add("tenantId", s.meta.Tenant)
 		add("id", s.meta.ID)

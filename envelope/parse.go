@@ -50,8 +50,9 @@ func (p *parser) scan() bool {
 	if !p.open('{', 0) {
 		return false
 	}
+	whole := p.where
 	for first := true; ; first = false {
-		p.where = "envelope"
+		p.where = whole
 		name, ok := p.member(first)
 		if !ok {
 			return p.err == nil && p.end()
