@@ -263,11 +263,11 @@ func runnerReport(e *exam, s RunnerSuite) {
 			e.check(!found || name == "lo", "no network is reported, and the command sees the interface %s", name)
 		}
 	}
-	hungry := sh(c.Dir, `dd if=/dev/zero of=/dev/null bs=384M count=1`)
+	hungry := sh(c.Dir, `dd if=/dev/zero of=/dev/null bs=128M count=1`)
 	s.good(e, hungry)
-	hungry.Memory = 128 << 20
+	hungry.Memory = 64 << 20
 	res := s.run(e, hungry)
-	e.check(res.Isolation.Memory == port.MemoryUnlimited || !res.OK(), "a memory limit %v is reported, and a command used three times as much", res.Isolation.Memory)
+	e.check(res.Isolation.Memory == port.MemoryUnlimited || !res.OK(), "a memory limit %v is reported, and a command used twice as much", res.Isolation.Memory)
 	plain := s.good(e, sh(c.Dir, "exit 0"))
 	e.check(!plain.Isolation.Network && plain.Isolation.Memory == port.MemoryUnlimited, "nothing was asked for, and reported is %+v", plain.Isolation)
 }
