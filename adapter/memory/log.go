@@ -1,0 +1,202 @@
+package memory
+
+import (
+	"strings"
+
+	"github.com/musterhq/muster/port"
+)
+
+// entry is a message that a topic or a group keeps.
+type entry struct {
+	id, key string
+	body    []byte
+	seq     uint64 // in its log; 0: addressed to one group
+	at      int64  // when it became visible, in Unix nanoseconds
+	pins    int32  // how many groups have handed it out and not finished it
+	gone    bool   // removed; it stays until nothing refers to it
+}
+
+func entryOf(m *port.Message, at int64) entry {
+	return entry{id: m.ID, key: m.Key, body: m.Body, at: at}
+}
+
+const chunkSize = 256
+
+type chunk [chunkSize]entry
+
+// log is the entries of a topic, numbered from 1. The kept ones are first to next-1, in chunks whose places in memory never
+// change, so that a pinned entry may be pointed to.
+type log struct {
+	prefix  string // of its offsets: the era
+	first   uint64
+	next    uint64
+	trimmed uint64 // the last one that retention took
+	chunks  []*chunk
+	base    uint64 // number of the first entry of the first chunk
+	spare   *chunk
+
+	count int64 // entries that are not gone
+	bytes int64 // of their bodies
+	tombs int64 // entries that are kept and gone
+}
+
+const (
+	hexDigits  = "0123456789abcdef"
+	eraLen     = 16
+	offsetLen  = eraLen + 1 + 16
+	receiptLen = 16 + 8 + 8
+)
+
+func newLog(era uint64) log {
+	var b strings.Builder
+	writeHex(&b, era, eraLen)
+	b.WriteByte('-')
+	return log{prefix: b.String(), first: 1, next: 1, base: 1}
+}
+
+func (l *log) at(seq uint64) *entry {
+	i := seq - l.base
+	return &l.chunks[i/chunkSize][i%chunkSize]
+}
+
+// append puts e at the end.
+func (l *log) append(e entry) {
+	if (l.next-l.base)/chunkSize == uint64(len(l.chunks)) {
+		c := l.spare
+		l.spare = nil
+		if c == nil {
+			c = new(chunk)
+		}
+		l.chunks = append(l.chunks, c)
+	}
+	e.seq = l.next
+	l.next++
+	*l.at(e.seq) = e
+	l.count++
+	l.bytes += int64(len(e.body))
+}
+
+// find is the entry at o that is there, or nil.
+func (l *log) find(o port.Offset) *entry {
+	seq, ok := l.seqOf(o)
+	if !ok || seq < l.first || seq >= l.next {
+		return nil
+	}
+	if e := l.at(seq); !e.gone {
+		return e
+	}
+	return nil
+}
+
+// remove makes e gone. Its id stays, for a loan of it that is out.
+func (l *log) remove(e *entry) {
+	l.count--
+	l.bytes -= int64(len(e.body))
+	l.tombs++
+	e.gone, e.body = true, nil
+}
+
+// shift gives up the first entry, which nothing may point to.
+func (l *log) shift() {
+	e := l.at(l.first)
+	if e.gone {
+		l.tombs--
+	} else {
+		l.count--
+		l.bytes -= int64(len(e.body))
+		l.trimmed = l.first
+	}
+	*e = entry{}
+	l.first++
+	if l.first-l.base == chunkSize {
+		l.spare = l.chunks[0]
+		l.chunks[0] = nil
+		l.chunks = l.chunks[1:]
+		l.base += chunkSize
+	}
+}
+
+// live is the first entry from seq on that is not gone, or next.
+func (l *log) live(seq uint64) uint64 {
+	for seq < l.next && l.at(seq).gone {
+		seq++
+	}
+	return seq
+}
+
+// ends are the offsets of the first and the last entry, "" when there is none.
+func (l *log) ends() (first, last port.Offset) {
+	if l.count == 0 {
+		return "", ""
+	}
+	end := l.next - 1
+	for l.at(end).gone {
+		end--
+	}
+	return l.offset(l.live(l.first)), l.offset(end)
+}
+
+// tombsFrom counts the entries from seq on that are gone.
+func (l *log) tombsFrom(seq uint64) int64 {
+	if l.tombs == 0 {
+		return 0
+	}
+	n := int64(0)
+	for ; seq < l.next; seq++ {
+		if l.at(seq).gone {
+			n++
+		}
+	}
+	return n
+}
+
+func (l *log) offset(seq uint64) port.Offset {
+	var b strings.Builder
+	b.Grow(offsetLen)
+	l.writeOffset(&b, seq)
+	return port.Offset(b.String())
+}
+
+func (l *log) writeOffset(b *strings.Builder, seq uint64) {
+	b.WriteString(l.prefix)
+	writeHex(b, seq, offsetLen-len(l.prefix))
+}
+
+// seqOf is the number in an offset of this log.
+func (l *log) seqOf(o port.Offset) (seq uint64, ok bool) {
+	if len(o) != offsetLen || string(o[:len(l.prefix)]) != l.prefix {
+		return 0, false
+	}
+	return readHex(string(o[len(l.prefix):]))
+}
+
+// overtaken reports whether what follows o can not be given: o is of another log, or retention took an entry after it.
+func (l *log) overtaken(o port.Offset) (seq uint64, gap bool) {
+	seq, ok := l.seqOf(o)
+	return seq, !ok || seq >= l.next || seq < l.trimmed
+}
+
+// writeHex writes v with that many digits.
+func writeHex(b *strings.Builder, v uint64, digits int) {
+	var text [16]byte
+	for i := digits - 1; i >= 0; i-- {
+		text[i] = hexDigits[v&15]
+		v >>= 4
+	}
+	b.Write(text[:digits])
+}
+
+// readHex reads what writeHex wrote, and nothing else.
+func readHex(s string) (v uint64, ok bool) {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case '0' <= c && c <= '9':
+			v = v<<4 | uint64(c-'0')
+		case 'a' <= c && c <= 'f':
+			v = v<<4 | uint64(c-'a'+10)
+		default:
+			return 0, false
+		}
+	}
+	return v, true
+}

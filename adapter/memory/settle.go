@@ -1,0 +1,150 @@
+package memory
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/musterhq/muster/port"
+)
+
+// Extend judges each hold alone.
+func (b *Backend) Extend(ctx context.Context, g port.Group, holds ...port.Hold) []error {
+	if err := g.CheckMember(b.caps); err != nil {
+		return all(len(holds), fmt.Errorf("memory: extend: %w", err))
+	}
+	return each(b, ctx, "extend", len(holds), func(c call) []error {
+		return c.eachOf(len(holds), func(i int, now moment) error { return c.extend(&g, holds[i], now) })
+	})
+}
+
+// Settle judges each settlement alone: one that is invalid is answered so, and the others are carried out.
+func (b *Backend) Settle(ctx context.Context, g port.Group, list ...port.Settlement) []error {
+	if err := g.CheckMember(b.caps); err != nil {
+		return all(len(list), fmt.Errorf("memory: settle: %w", err))
+	}
+	return each(b, ctx, "settle", len(list), func(c call) []error {
+		return c.eachOf(len(list), func(i int, now moment) error { return c.settle(&g, &list[i], now) })
+	})
+}
+
+// eachOf carries out n parts under the lock, each whole on its own, and answers one error for each. After a fault in between
+// the rest is answered with it.
+func (c call) eachOf(n int, part func(i int, now moment) error) []error {
+	s := c.b.space
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	errs := make([]error, n)
+	now := s.now()
+	for i := range errs {
+		if i > 0 && c.faults != nil {
+			s.flush(now)
+			if err := c.between(); err != nil {
+				copy(errs[i:], all(n-i, err))
+				return errs
+			}
+			now = s.now()
+		}
+		errs[i] = part(i, now)
+	}
+	s.flush(now)
+	return errs
+}
+
+func (c call) extend(want *port.Group, h port.Hold, now moment) error {
+	g := c.b.space.group(want.Topic, want.Name)
+	if g == nil {
+		return c.groupLost(want)
+	}
+	it := g.find(h.Receipt, want.Consumer)
+	if it == nil || it.state != loaned {
+		return c.stale(want, h.Receipt)
+	}
+	it.begun = it.begun || h.Begin
+	it.unlist()
+	it.due = now.after(want.Loan)
+	g.loanList(want.Loan).push(it)
+	c.b.space.touch(g.topic)
+	return nil
+}
+
+func (c call) stale(g *port.Group, r port.Receipt) error {
+	c.b.counts.stale.Add(1)
+	return fmt.Errorf("memory: %s: receipt %q in group %q of topic %q was settled or passed on: %w", c.name, r, g.Name, g.Topic, port.ErrStale)
+}
+
+func (c call) settle(want *port.Group, m *port.Settlement, now moment) error {
+	if err := m.Check(c.b.caps, want.Topic); err != nil {
+		return fmt.Errorf("memory: settle: %w", err)
+	}
+	s := c.b.space
+	if len(s.steps) > 0 {
+		if err := c.clearForSettle(want, m); err != nil {
+			return err
+		}
+		now = s.now()
+	}
+	g := s.group(want.Topic, want.Name)
+	if g == nil {
+		return c.groupLost(want)
+	}
+	it := g.find(m.Receipt, want.Consumer)
+	if it == nil || it.state != loaned {
+		return c.stale(want, m.Receipt)
+	}
+	switch m.Verdict {
+	case port.Return:
+		c.b.counts.returned.Add(1)
+		it.attempt++
+		it.reason = m.Reason
+		g.wait(it, now.after(m.After))
+	case port.Release:
+		c.b.counts.released.Add(1)
+		g.wait(it, now.after(m.After))
+	default:
+		return c.acknowledge(g, it, want, m, now)
+	}
+	s.touch(g.topic)
+	return nil
+}
+
+// acknowledge finishes the item, together with what the settlement says happens in the same step.
+func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settlement, now moment) error {
+	s := c.b.space
+	s.touch(g.topic)
+	if id := it.entry.id; g.known.has(id, now.ns) {
+		g.finish(it)
+		c.b.counts.acked.Add(1)
+		return fmt.Errorf("memory: settle: %w", &port.DuplicateError{IDs: []string{id}, Whole: true})
+	}
+	remember := int64(0)
+	if want.Remember > 0 {
+		remember = now.after(want.Remember)
+	}
+	if m.Then.IsZero() {
+		if remember > 0 {
+			g.known.add(it.entry.id, now.ns, remember)
+		}
+		g.finish(it)
+		c.b.counts.acked.Add(1)
+		return nil
+	}
+	st, err := c.decide(&m.Then, g, it, remember, now)
+	if err != nil {
+		c.count(err)
+		return fmt.Errorf("memory: settle: %w", err)
+	}
+	c.b.counts.acked.Add(1)
+	return c.carry(st, now)
+}
+
+// clearForSettle finishes the steps that this one would come across: those that acknowledge the same message, and those
+// that have one of its keys or removals.
+func (c call) clearForSettle(want *port.Group, m *port.Settlement) error {
+	s := c.b.space
+	return c.clear(func(st *step) bool {
+		if st.item != nil && st.group == s.group(want.Topic, want.Name) && st.item == st.group.find(m.Receipt, want.Consumer) {
+			return true
+		}
+		return st.crosses(&m.Then)
+	})
+}

@@ -1,0 +1,121 @@
+package memory
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/musterhq/muster/port"
+)
+
+// Write makes one step of b. A topic is never let over its limits: what would pass them is refused.
+func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
+	if err := batch.Check(b.caps, ""); err != nil {
+		return fmt.Errorf("memory: write: %w", err)
+	}
+	_, err := do(b, ctx, "write", func(c call) (none, error) { return none{}, c.write(&batch) })
+	return err
+}
+
+func (c call) write(b *port.Batch) error {
+	s := c.b.space
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.steps) > 0 {
+		if err := c.clear(func(st *step) bool { return st.crosses(b) }); err != nil {
+			return err
+		}
+	}
+	now := s.now()
+	if b.ID != "" && s.batches.has(b.ID, now.ns) {
+		return nil
+	}
+	st, err := c.decide(b, nil, nil, 0, now)
+	if err != nil {
+		c.count(err)
+		return fmt.Errorf("memory: write: %w", err)
+	}
+	left := st.duplicates()
+	if err := c.carry(st, now); err != nil {
+		return err
+	}
+	s.flush(now)
+	if left != nil {
+		return fmt.Errorf("memory: write: %w", left)
+	}
+	return nil
+}
+
+// check refuses a step that cannot be: something is addressed to or removed from what is not there, a condition does not
+// hold, or a topic is full.
+func (c call) check(b *port.Batch, now moment) error {
+	s := c.b.space
+	limited := false
+	for i := range b.Messages {
+		m := &b.Messages[i]
+		t := s.topic(m.Topic)
+		if m.Group != "" && (t == nil || t.group(m.Group) == nil) {
+			return fmt.Errorf("message %q is addressed to group %q of topic %q: %w", m.ID, m.Group, m.Topic, port.ErrNotFound)
+		}
+		limited = limited || t != nil && t.limited()
+	}
+	if err := s.checkRemoves(b.Removes); err != nil {
+		return err
+	}
+	for i := range b.Changes {
+		ch := &b.Changes[i]
+		if !s.keys.holds(ch, now) {
+			return fmt.Errorf("change of key %q if %s: %w", ch.Key, ch.If, port.ErrConflict)
+		}
+	}
+	if limited {
+		return s.checkRoom(b, now)
+	}
+	return nil
+}
+
+func (s *space) checkRemoves(list []port.Removal) error {
+	var twice map[port.Removal]bool
+	if len(list) > 1 {
+		twice = make(map[port.Removal]bool, len(list))
+	}
+	for _, r := range list {
+		t := s.topic(r.Topic)
+		if t == nil || t.log.find(r.Offset) == nil || twice[r] {
+			return fmt.Errorf("removal of %q from topic %q: %w", r.Offset, r.Topic, port.ErrNotFound)
+		}
+		if twice != nil {
+			twice[r] = true
+		}
+	}
+	return nil
+}
+
+// checkRoom refuses a step when one of its topics has no room for what would come.
+func (s *space) checkRoom(b *port.Batch, now moment) error {
+	type load struct{ n, bytes int64 }
+	type name struct{ topic, id string }
+	loads := map[*topic]load{}
+	first := map[name]bool{}
+	for i := range b.Messages {
+		m := &b.Messages[i]
+		t := s.topic(m.Topic)
+		if t == nil || m.Group != "" || !t.limited() {
+			continue
+		}
+		if t.conf.Window >= 0 {
+			if t.window.has(m.ID, now.ns) || first[name{m.Topic, m.ID}] {
+				continue
+			}
+			first[name{m.Topic, m.ID}] = true
+		}
+		l := loads[t]
+		loads[t] = load{n: l.n + 1, bytes: l.bytes + int64(len(m.Body))}
+	}
+	for t, l := range loads {
+		if !t.room(l.n, l.bytes) {
+			return fmt.Errorf("topic %q is full of what its groups have not finished (%d entries, %d bytes; limits %d and %d): let them catch up or drop one: %w",
+				t.conf.Name, t.log.count, t.log.bytes, t.conf.MaxCount, t.conf.MaxBytes, port.ErrUnavailable)
+		}
+	}
+	return nil
+}
