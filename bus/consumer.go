@@ -79,7 +79,7 @@ func (c *consumer) run(ctx context.Context) error {
 	keeper.Go(func() { c.keep(keeping) })
 
 	err := c.fetch(fetching)
-	if ctx.Err() != nil && context.Cause(fetching) == context.Cause(ctx) {
+	if ctx.Err() != nil && errors.Is(context.Cause(fetching), context.Cause(ctx)) {
 		err = nil
 	}
 	c.drain(err)
@@ -258,6 +258,13 @@ func (c *consumer) drain(err error) {
 	if err != nil {
 		c.cut(err)
 	}
+}
+
+// postpone posts an item that comes again, and behind it the later ones of its key, to come again with it. The caller holds the
+// mutex.
+func (c *consumer) postpone(it *item) {
+	c.post(it)
+	c.release(it.settlement.After, c.lanes.empty(it))
 }
 
 // release posts items to be handed back, uncounted, due after a while. The caller holds the mutex.

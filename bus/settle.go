@@ -161,7 +161,8 @@ func (c *consumer) repost(it *item, err error) {
 	c.fail(it, err)
 	c.locked(func() {
 		if it.settlement.Verdict != port.Ack {
-			c.release(it.settlement.After, c.lanes.empty(it))
+			c.postpone(it)
+			return
 		}
 		c.post(it)
 	})

@@ -143,7 +143,8 @@ func (c *consumer) conclude(items []*item) {
 			c.leave(it)
 			continue
 		case it.settlement.Verdict != port.Ack:
-			c.release(it.settlement.After, c.lanes.empty(it))
+			c.postpone(it)
+			continue
 		case it.handled && it.settlement.Then.IsZero():
 			c.lanes.pass(it) // no step that the next of the key could miss
 		}
