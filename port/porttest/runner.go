@@ -1,6 +1,7 @@
 package porttest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,8 @@ import (
 // env and tail, which the runner finds in its PATH.
 type RunnerSuite struct {
 	Open func(t *testing.T) port.Runner
+
+	patience time.Duration // how long what was killed may take to be gone; default 10 s
 }
 
 // Runner proves the runner that s opens, with one subtest for each case.
@@ -133,7 +136,7 @@ func runnerOutput(e *exam, s RunnerSuite) {
 
 func runnerTime(e *exam, s RunnerSuite) {
 	c := sh(e.t.TempDir(), `echo before; tail -f /dev/null; echo after`)
-	c.Time = 300 * time.Millisecond
+	c.Time = 100 * time.Millisecond
 	res := s.run(e, c)
 	e.check(res.Ending == port.TimedOut && res.Exit == -1 && !res.OK(), "the command ended as %v with status %d", res.Ending, res.Exit)
 	e.check(!strings.Contains(res.Stdout.String(), "after"), "the command went on: %q", res.Stdout)
@@ -185,7 +188,7 @@ func runnerLeft(e *exam, s RunnerSuite) {
 	defer f.Close()
 	res := s.good(e, sh(dir, `exec 3>fifo; tail -f /dev/null & (tail -f /dev/null >/dev/null 2>&1 &) ; echo up >&3; exit 0`))
 	e.check(!res.Escaped, "what never left its group is reported as escaped")
-	e.must(f.SetReadDeadline(time.Now().Add(10*time.Second)), "deadline")
+	e.must(f.SetReadDeadline(time.Now().Add(cmp.Or(s.patience, 10*time.Second))), "deadline")
 	got, err := io.ReadAll(f)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		e.fatalf("a process in the background outlived its command")
