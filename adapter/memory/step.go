@@ -68,7 +68,7 @@ func (c call) decide(b *port.Batch, g *group, it *item, remember int64, now mome
 		s.batches.add(b.ID, now.ns, now.after(port.BatchWindow))
 	}
 	st := &s.scratch
-	if kept := c.b.conf.Stepwise; kept {
+	if c.b.conf.Stepwise {
 		own := *b
 		own.Messages, own.Changes, own.Removes = slices.Clone(b.Messages), slices.Clone(b.Changes), slices.Clone(b.Removes)
 		st, b = &step{}, &own
@@ -83,7 +83,7 @@ func (c call) decide(b *port.Batch, g *group, it *item, remember int64, now mome
 	s.admit(st, now)
 	c.b.counts.written.Add(int64(len(b.Messages) - len(st.skip)))
 	c.b.counts.duplicates.Add(int64(len(st.skip)))
-	if c.b.conf.Stepwise {
+	if c.b.conf.Stepwise && !st.done() {
 		s.reserve(st)
 		s.steps = append(s.steps, st)
 	}
