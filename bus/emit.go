@@ -20,15 +20,9 @@ type step struct {
 	closed  bool  // the handler has returned
 	settled bool  // SettleIn acknowledged it
 
-	in   envelope.Meta // of the message: what is emitted belongs to it
-	at   Delivery
-	hold receipt
-}
-
-// receipt is what SettleIn needs to acknowledge.
-type receipt struct {
-	group   port.Group
-	receipt port.Receipt
+	in *envelope.Meta // of the message: what is emitted belongs to it
+	at *port.Group    // that handles it
+	by port.Receipt   // what SettleIn acknowledges with
 }
 
 // Emit appends v to t in the same step as the acknowledgement of m: when the handler returns nil, and not otherwise. The message
@@ -45,11 +39,11 @@ func EmitAll[I, O any](m Message[I], t Topic[O], out ...Out[O]) {
 		if keep, ok := t.keep(); ok && !slices.Contains(s.declare, keep) {
 			s.declare = append(s.declare, keep)
 		}
-		of := envelope.With(context.Background(), s.in)
+		of := envelope.With(context.Background(), *s.in)
 		for i := range out {
 			meta := t.meta(&out[i])
 			if meta.ID == "" {
-				meta.ID = envelope.DeriveIDAt(len(s.batch.Messages), s.at.Topic, s.in.ID, s.at.Group, t.Name)
+				meta.ID = envelope.DeriveIDAt(len(s.batch.Messages), s.at.Topic, s.in.ID, s.at.Name, t.Name)
 			}
 			msg, err := t.message(envelope.Derive(of, meta), &out[i])
 			if err != nil {
@@ -117,9 +111,9 @@ func SettleIn[I any](ctx context.Context, m Message[I], q port.Queue) error {
 			return fmt.Errorf("declare topic %q: %w", t.Name, err)
 		}
 	}
-	err := q.Settle(ctx, s.hold.group, port.Settlement{Receipt: s.hold.receipt, Then: s.batch})[0]
+	err := q.Settle(ctx, *s.at, port.Settlement{Receipt: s.by, Then: s.batch})[0]
 	if err != nil {
-		return fmt.Errorf("settle message %q of topic %q for group %q: %w", s.in.ID, s.at.Topic, s.at.Group, err)
+		return fmt.Errorf("settle message %q of topic %q for group %q: %w", s.in.ID, s.at.Topic, s.at.Name, err)
 	}
 	s.settled, s.closed = true, true
 	return nil

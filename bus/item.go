@@ -16,7 +16,8 @@ type item struct {
 	d       port.Delivery
 	meta    envelope.Meta
 	payload []byte
-	step    *step
+	step    *step // of the run under way, nil before one
+	first   step  // of the first run
 	err     error // the handler's verdict
 
 	settlement port.Settlement
@@ -46,18 +47,21 @@ func (it *item) parse() error {
 }
 
 // enter is ctx for the handling of this message.
-func (it *item) enter(ctx context.Context) context.Context {
-	at := it.step.at
-	place := envelope.Place{Topic: at.Topic, Group: at.Group, Worker: at.Worker, Attempt: at.Attempt}
-	return envelope.Enter(ctx, it.meta, place, at.Topic+"/"+at.Group+"/"+it.meta.ID)
+func (it *item) enter(ctx context.Context, worker string) context.Context {
+	g := it.step.at
+	place := envelope.Place{Topic: g.Topic, Group: g.Name, Worker: worker, Attempt: it.d.Attempt}
+	return envelope.Enter(ctx, it.meta, place, g.Topic+"/"+g.Name+"/"+it.meta.ID)
 }
 
 // message is what middleware and handlers get.
-func (it *item) message() Message[[]byte] {
+func (it *item) message(worker string) Message[[]byte] {
 	return Message[[]byte]{
 		Envelope: envelope.Envelope[[]byte]{Meta: it.meta, Payload: it.payload},
-		Delivery: it.step.at,
-		step:     it.step,
+		Delivery: Delivery{
+			Topic: it.step.at.Topic, Group: it.step.at.Name, Worker: worker,
+			Attempt: it.d.Attempt, Crashes: it.d.Crashes, LastError: it.d.Reason, FirstAt: it.d.FirstAt,
+		},
+		step: it.step,
 	}
 }
 

@@ -33,7 +33,7 @@ func (t Topic[T]) Subscribe(ctx context.Context, q port.Queue, g Group, h Handle
 	}
 	one := func(ctx context.Context, items []*item) {
 		it := items[0]
-		it.err = guarded(func() error { return chain(it.enter(ctx), it.message()) })
+		it.err = guarded(func() error { return chain(it.enter(ctx, g.Worker), it.message(g.Worker)) })
 	}
 	if err := t.ready(ctx, q, g); err != nil {
 		return err
@@ -58,7 +58,7 @@ func (t Topic[T]) SubscribeBatch(ctx context.Context, q port.Queue, g Group, lim
 		given := items[:0:0]
 		for _, it := range items {
 			var m Message[T]
-			if m, it.err = decoded(codec, it.message()); it.err == nil {
+			if m, it.err = decoded(codec, it.message(g.Worker)); it.err == nil {
 				ms, given = append(ms, m), append(given, it)
 			}
 		}

@@ -71,14 +71,10 @@ func (c *consumer) prepare(ctx context.Context, it *item) error {
 	case c.g.Retry.Spent(it.d.Attempt):
 		return Reject(fmt.Errorf("%d tries are used up; the last failure: %s", it.d.Attempt, it.d.Reason))
 	}
-	it.step = &step{
-		in: it.meta,
-		at: Delivery{
-			Topic: c.pg.Topic, Group: c.pg.Name, Worker: c.g.Worker,
-			Attempt: it.d.Attempt, Crashes: it.d.Crashes, LastError: it.d.Reason, FirstAt: it.d.FirstAt,
-		},
-		hold: receipt{group: c.pg, receipt: it.d.Receipt},
+	if it.step = &it.first; it.conflicts > 0 {
+		it.step = new(step) // who kept the message of an earlier run must not reach this one
 	}
+	it.step.in, it.step.at, it.step.by = &it.meta, &c.pg, it.d.Receipt
 	if it.d.Lost > 0 {
 		return c.begin(ctx, it)
 	}
