@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/musterhq/muster/internal/hold"
 	"github.com/musterhq/muster/port"
 	"github.com/musterhq/muster/retry"
 )
@@ -41,6 +42,7 @@ type consumer struct {
 	cut      context.CancelCauseFunc
 	stop     context.CancelCauseFunc // ends the fetching
 	workers  sync.WaitGroup
+	keeper   *keeper
 	declared map[string]bool // the settler's: topics that it has declared
 	failed   error           // the settler's: why nothing can be settled any more
 }
@@ -56,6 +58,10 @@ func newConsumer(q port.Queue, g Group, pg port.Group, size int, call func(conte
 
 // run works until ctx ends or something fails for good, and drains.
 func (c *consumer) run(ctx context.Context) error {
+	var err error
+	if c.keeper, err = newKeeper(c); err != nil {
+		return fmt.Errorf("group %q of topic %q: %w: %w", c.pg.Name, c.pg.Topic, port.ErrInvalid, err)
+	}
 	if err := c.q.Join(ctx, c.pg); err != nil {
 		return fmt.Errorf("join group %q of topic %q: %w", c.pg.Name, c.pg.Topic, err)
 	}
@@ -76,9 +82,9 @@ func (c *consumer) run(ctx context.Context) error {
 	settler.Go(func() { unsettled = c.settle(calls) })
 	keeping, endKeeping := context.WithCancel(base)
 	defer endKeeping()
-	keeper.Go(func() { c.keep(keeping) })
+	keeper.Go(func() { c.keeper.run(keeping) })
 
-	err := c.fetch(fetching)
+	err = c.fetch(fetching)
 	if ctx.Err() != nil && errors.Is(context.Cause(fetching), context.Cause(ctx)) {
 		err = nil
 	}
@@ -176,13 +182,13 @@ func (c *consumer) waitForRoom(ctx context.Context) int {
 
 // accept takes deliveries in hand.
 func (c *consumer) accept(ds []port.Delivery) {
-	now := time.Now()
+	sent := hold.Clock{}.Now()
 	items := make([]item, len(ds))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range ds {
 		it := &items[i]
-		it.d, it.index, it.extended, it.until = ds[i], len(c.hand), now, now.Add(c.g.Loan)
+		it.d, it.index, it.sent = ds[i], len(c.hand), sent
 		c.hand = append(c.hand, it)
 		c.lanes.enter(it)
 	}
@@ -211,11 +217,10 @@ func (c *consumer) take(into []*item) []*item {
 				break
 			}
 			c.lanes.ready.pop()
-			if it.lost {
-				c.leave(it)
+			if it.lost || it.overdue {
+				c.abandon(it)
 				continue
 			}
-			it.running = true
 			into = append(into, it)
 			if it.suspect {
 				break
@@ -228,6 +233,15 @@ func (c *consumer) take(into []*item) []*item {
 	}
 }
 
+// abandon lets go of an item that no worker has begun and whose loan is gone. The caller holds the mutex.
+func (c *consumer) abandon(it *item) {
+	if it.lost {
+		c.leave(it)
+		return
+	}
+	c.release(0, []*item{it}) // the store has the last word: it may still be ours
+}
+
 // leave lets an item go: it is settled or passed on.
 func (c *consumer) leave(it *item) {
 	last := len(c.hand) - 1
@@ -235,6 +249,10 @@ func (c *consumer) leave(it *item) {
 	c.hand[it.index].index = it.index
 	c.hand[last] = nil
 	c.hand = c.hand[:last]
+	if it.booked {
+		it.booked = false
+		c.keeper.book.Remove(it)
+	}
 	c.lanes.leave(it)
 	select {
 	case c.room <- struct{}{}:

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
-	"time"
 
 	"github.com/musterhq/muster/envelope"
+	"github.com/musterhq/muster/internal/hold"
 	"github.com/musterhq/muster/port"
 )
 
@@ -28,12 +28,12 @@ type item struct {
 	// Guarded by consumer.mu.
 	index     int // in consumer.hand
 	lane      *lane
-	suspect   bool // holds the place of the one suspect
-	running   bool
-	lost      bool // the loan passed on: nothing that happens to it counts
-	until     time.Time
-	extended  time.Time
-	interrupt context.CancelCauseFunc // ends the handler's context while it runs
+	suspect   bool                    // holds the place of the one suspect
+	sent      hold.Instant            // when the loan was received, or its start recorded
+	booked    bool                    // the keeper looks after it
+	overdue   bool                    // not extended in time: it must be taken for passed on
+	lost      bool                    // it has passed on: nothing that happens to it counts
+	interrupt context.CancelCauseFunc // of a running handler: ends the handler's context while it runs
 }
 
 // parse reads the envelope; what cannot be read is kept as it came.

@@ -4,17 +4,37 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
+	"github.com/musterhq/muster/internal/hold"
 	"github.com/musterhq/muster/port"
 )
 
-// keep extends the loans of everything in hand, from the fetch on, in one call each third of the loan. A loan whose extension was
-// refused has passed on; one that could not be extended in time, counted from before the last call that did, must be taken for
-// passed on: both end the handler's context with port.ErrLost. Neither is a failure of the message.
-func (c *consumer) keep(ctx context.Context) {
-	period := c.g.Loan / 3
-	timer := time.NewTimer(period)
+// keeper extends the loans of what stays in hand, in batches, by the holder's clock: what is not handled soon is entered in the
+// book, extended each third of the loan, and given up in time when no extension succeeds, even while one hangs. A loan that the
+// store refused to extend has passed on. Both end the handler's context with port.ErrLost, and neither is a failure of the message.
+type keeper struct {
+	c     *consumer
+	book  *hold.Book[*item]
+	after time.Duration // how long in hand until it is entered
+}
+
+func newKeeper(c *consumer) (*keeper, error) {
+	cfg := hold.Config{Lease: c.g.Loan, Lost: port.ErrLost}
+	terms, err := cfg.Terms()
+	if err != nil {
+		return nil, err
+	}
+	book, err := hold.NewBook[*item](cfg)
+	return &keeper{c: c, book: book, after: terms.Period / 4}, err
+}
+
+// run keeps until ctx ends.
+func (k *keeper) run(ctx context.Context) {
+	var extending sync.WaitGroup
+	defer extending.Wait()
+	timer := time.NewTimer(k.after)
 	defer timer.Stop()
 	for {
 		select {
@@ -22,57 +42,73 @@ func (c *consumer) keep(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		timer.Reset(c.extend(ctx, period))
+		k.enter()
+		k.giveUp(k.book.Lost())
+		if items, timeout := k.book.Due(); len(items) > 0 {
+			extending.Go(func() { k.extend(ctx, items, timeout) })
+		}
+		next := k.after
+		if wait, ok := k.book.Next(); ok {
+			next = min(next, wait)
+		}
+		timer.Reset(next)
 	}
 }
 
-// extend makes one round and tells when the next one is due.
-func (c *consumer) extend(ctx context.Context, period time.Duration) time.Duration {
-	sent := time.Now()
-	var items []*item
-	var holds []port.Hold
-	c.mu.Lock()
-	for _, it := range c.hand {
-		if !it.lost && sent.Sub(it.extended) >= period/2 {
-			items = append(items, it)
-			holds = append(holds, port.Hold{Receipt: it.d.Receipt})
-		}
-	}
-	c.mu.Unlock()
-	if len(holds) == 0 {
-		return period
-	}
-	calling, end := context.WithTimeout(ctx, period)
-	errs := c.q.Extend(calling, c.pg, holds...)
-	end()
-
-	next := period
-	now := time.Now()
+// enter books what has been in hand for a while. Most of what passes through is settled before.
+func (k *keeper) enter() {
+	c := k.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, it := range items {
-		if it.index >= len(c.hand) || c.hand[it.index] != it {
-			continue // settled meanwhile
-		}
-		switch {
-		case errs[i] == nil:
-			it.extended, it.until = sent, sent.Add(c.g.Loan)
-		case errors.Is(errs[i], port.ErrStale):
-			it.lost = true
-			c.interrupt(it)
-		default:
-			next = period / 4
-			if now.After(it.until) {
-				c.interrupt(it)
-			}
+	for _, it := range c.hand {
+		if !it.booked && !it.lost && (hold.Clock{}).Since(it.sent) >= k.after {
+			it.booked = true
+			k.book.Add(it.sent, it)
 		}
 	}
-	return next
+}
+
+// giveUp marks what must be taken for passed on.
+func (k *keeper) giveUp(items []*item) {
+	c := k.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, it := range items {
+		it.overdue = true
+		c.interrupt(it)
+	}
+}
+
+// extend makes one call for all that are due.
+func (k *keeper) extend(ctx context.Context, items []*item, timeout time.Duration) {
+	holds := make([]port.Hold, len(items))
+	for i, it := range items {
+		holds[i] = port.Hold{Receipt: it.d.Receipt}
+	}
+	sent := hold.Clock{}.Now()
+	ctx, end := context.WithTimeout(ctx, timeout)
+	defer end()
+	errs := k.c.q.Extend(ctx, k.c.pg, holds...)
+	k.c.mu.Lock()
+	defer k.c.mu.Unlock()
+	for i, it := range items {
+		switch {
+		case !it.booked: // it left the hand meanwhile
+		case errs[i] == nil:
+			k.book.Extended(sent, it)
+		case errors.Is(errs[i], port.ErrStale):
+			it.lost, it.booked = true, false
+			k.book.Remove(it)
+			k.c.interrupt(it)
+		default:
+			k.book.Failed(it)
+		}
+	}
 }
 
 // interrupt ends the context of a running handler whose loan is gone. The caller holds the mutex.
 func (c *consumer) interrupt(it *item) {
-	if it.running && it.interrupt != nil {
+	if it.interrupt != nil {
 		it.interrupt(fmt.Errorf("the loan of message %q passed on: %w", it.d.Message.ID, port.ErrLost))
 		it.interrupt = nil
 	}

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"time"
 
+	"github.com/musterhq/muster/internal/hold"
 	"github.com/musterhq/muster/port"
 	"github.com/musterhq/muster/retry"
 )
@@ -87,12 +87,12 @@ var errNotBegun = errors.New("the start of a suspect could not be recorded")
 // begin records that the handling of a suspect starts, before it does: only then a crash is counted against it.
 func (c *consumer) begin(ctx context.Context, it *item) error {
 	for failures := 1; ; failures++ {
-		sent := time.Now()
+		sent := hold.Clock{}.Now()
 		err := c.q.Extend(ctx, c.pg, port.Hold{Receipt: it.d.Receipt, Begin: true})[0]
 		switch {
 		case err == nil:
 			c.mu.Lock()
-			it.extended, it.until = sent, sent.Add(c.g.Loan)
+			c.began(it, sent)
 			c.mu.Unlock()
 			return nil
 		case errors.Is(err, port.ErrStale):
@@ -107,6 +107,14 @@ func (c *consumer) begin(ctx context.Context, it *item) error {
 	}
 }
 
+// began counts the loan from the record of the start on. The caller holds the mutex.
+func (c *consumer) began(it *item, sent hold.Instant) {
+	it.sent = sent
+	if it.booked {
+		c.keeper.book.Extended(sent, it)
+	}
+}
+
 // interruptible lets the keeper end the handler's context when all its loans are lost.
 func (c *consumer) interruptible(items []*item, interrupt context.CancelCauseFunc) {
 	left := len(items) // guarded by c.mu, as every call of an item's interrupt is
@@ -118,7 +126,9 @@ func (c *consumer) interruptible(items []*item, interrupt context.CancelCauseFun
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, it := range items {
-		it.interrupt = one
+		if it.interrupt = one; it.lost || it.overdue {
+			c.interrupt(it)
+		}
 	}
 }
 
@@ -133,7 +143,7 @@ func (c *consumer) conclude(items []*item) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, it := range items {
-		it.running, it.interrupt = false, nil
+		it.interrupt = nil
 		switch {
 		case it.step != nil && it.step.settled && it.err == nil, it.lost:
 			c.leave(it)
@@ -194,7 +204,7 @@ func (c *consumer) fail(it *item, err error) {
 func (c *consumer) isLost(it *item) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return it.lost || time.Now().After(it.until)
+	return it.lost || it.overdue
 }
 
 // reason is the text of err, cut to what the port takes.
