@@ -105,18 +105,18 @@ type Usage struct {
 }
 
 // Text is the text of the answer, all parts joined.
-func (r Response) Text() string {
+func (a Response) Text() string {
 	var b strings.Builder
-	for _, p := range r.Parts {
+	for _, p := range a.Parts {
 		b.WriteString(p.Text)
 	}
 	return b.String()
 }
 
 // Calls are the calls of the answer, in order.
-func (r Response) Calls() []ToolCall {
+func (a Response) Calls() []ToolCall {
 	var calls []ToolCall
-	for _, p := range r.Parts {
+	for _, p := range a.Parts {
 		if p.Call != nil {
 			calls = append(calls, *p.Call)
 		}
@@ -125,7 +125,7 @@ func (r Response) Calls() []ToolCall {
 }
 
 // Turn is the answer as a turn of the conversation that goes on.
-func (r Response) Turn() Turn { return Turn{Role: RoleAssistant, Parts: r.Parts} }
+func (a Response) Turn() Turn { return Turn{Role: RoleAssistant, Parts: a.Parts} }
 
 // Check answers a [ModelError] of kind [ModelInvalid] for a request that no model takes.
 func (r Request) Check() error {

@@ -17,7 +17,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	defer os.RemoveAll(path)
+	defer func() { fmt.Println("removed:", os.RemoveAll(path)) }()
 	ctx := context.Background()
 
 	b, err := dir.Open(path)
@@ -25,7 +25,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	defer b.Close()
+	defer func() { fmt.Println("closed:", b.Close()) }()
 	for range 2 {
 		_, err := b.Put(ctx, "reports/today.txt", strings.NewReader("all is well"), port.PutOptions{IfAbsent: true})
 		fmt.Println("put:", err == nil, errors.Is(err, port.ErrConflict))
@@ -40,4 +40,6 @@ func Example() {
 	// put: false true
 	// reports/today.txt 11 <nil>
 	// 2cf24dba <nil>
+	// closed: <nil>
+	// removed: <nil>
 }

@@ -13,7 +13,6 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	defer os.Unsetenv("EXAMPLE_API_KEY")
 
 	secrets := env.Secrets{Prefix: "EXAMPLE_"}
 	key, err := secrets.Get(context.Background(), "api-key")
@@ -22,8 +21,10 @@ func Example() {
 
 	_, err = secrets.Get(context.Background(), "signing-key")
 	fmt.Println(err)
+	fmt.Println(os.Unsetenv("EXAMPLE_API_KEY"))
 	// Output:
 	// [redacted] [redacted] {Key:[redacted]} <nil>
 	// 7
 	// env: secret "signing-key": neither EXAMPLE_SIGNING_KEY nor EXAMPLE_SIGNING_KEY_FILE is set; set one of them: not found
+	// <nil>
 }

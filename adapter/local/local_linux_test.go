@@ -22,7 +22,11 @@ func TestACommandWithoutNetworkDoesNotReachThisMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer server.Close()
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	c := port.Command{Program: os.Args[0], Args: []string{server.Addr().String()}, Dir: t.TempDir(), Env: []string{role + "=dial"}}
 	if res := run(t, c); !res.OK() || res.Isolation.Network {
 		t.Fatalf("with network: %+v, %s", res, res.Stdout)
@@ -99,7 +103,11 @@ func TestACommandDiesWithTheProcessThatRunsIt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer f.Close()
+			t.Cleanup(func() {
+				if err := f.Close(); err != nil {
+					t.Error(err)
+				}
+			})
 			if _, err := io.ReadFull(f, make([]byte, len("up\n"))); err != nil {
 				t.Fatal(err)
 			}

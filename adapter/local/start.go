@@ -66,7 +66,9 @@ func startSentinel(err error) error {
 }
 
 func (w way) start(c port.Command) (*process, error) {
-	p := &process{cmd: exec.Command(w.program, w.args...), isolation: w.gives}
+	//nolint:noctx // exec.CommandContext kills the command alone; finish kills its group
+	cmd := exec.Command(w.program, w.args...)
+	p := &process{cmd: cmd, isolation: w.gives}
 	p.cmd.Dir, p.cmd.Env, p.cmd.SysProcAttr = c.Dir, environ(c.Env), w.attr
 	var pipes [3][2]*os.File
 	var err error

@@ -18,7 +18,7 @@ func decode(body []byte, v any) error {
 	if err == nil {
 		if _, err = s.Token(); err == nil {
 			err = errors.New("something follows the document")
-		} else if err == io.EOF {
+		} else if errors.Is(err, io.EOF) {
 			err = nil
 		}
 	}

@@ -185,7 +185,11 @@ func runnerLeft(e *exam, s RunnerSuite) {
 	// Every process of the command holds the fifo open: who reads its end has seen all of them die.
 	f, err := os.OpenFile(filepath.Join(dir, "fifo"), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	e.must(err, "open the fifo")
-	defer f.Close()
+	e.t.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			e.t.Error(err)
+		}
+	})
 	res := s.good(e, sh(dir, `exec 3>fifo; tail -f /dev/null & (tail -f /dev/null >/dev/null 2>&1 &) ; echo up >&3; exit 0`))
 	e.check(!res.Escaped, "what never left its group is reported as escaped")
 	e.must(f.SetReadDeadline(time.Now().Add(cmp.Or(s.patience, 10*time.Second))), "deadline")
@@ -239,7 +243,11 @@ func runnerInvalid(e *exam, s RunnerSuite) {
 
 func runnerRequire(e *exam, s RunnerSuite) {
 	for _, need := range []port.Isolation{
-		{Network: true}, {Memory: port.MemoryPerProcess}, {Memory: port.MemoryTotal}, {Processes: true}, {Files: true},
+		{Network: true},
+		{Memory: port.MemoryPerProcess},
+		{Memory: port.MemoryTotal},
+		{Processes: true},
+		{Files: true},
 		{Network: true, Memory: port.MemoryTotal, Processes: true, Files: true},
 	} {
 		dir := e.t.TempDir()
