@@ -20,7 +20,9 @@ import (
 // A payload of a JSON content type is one JSON value, checked and passed through untouched but for white space around it; an
 // empty one is an error, for nothing is written as null. Any other payload may be empty, and travels as payloadBase64.
 func Append(dst []byte, m Meta, payload []byte) ([]byte, error) {
-	w := writer{b: append(slices.Grow(dst, size(&m, payload)), '{')}
+	var few [8]header
+	headers := sortedHeaders(few[:0], m.Headers)
+	w := writer{b: append(slices.Grow(dst, size(&m, headers, payload)), '{')}
 	w.required(fieldID, m.ID)
 	w.required(fieldType, m.Type)
 	w.ts(&m)
@@ -29,7 +31,7 @@ func Append(dst []byte, m Meta, payload []byte) ([]byte, error) {
 	w.optional(fieldTenantID, m.Tenant)
 	w.optional(fieldSource, m.Source)
 	w.optional(fieldKey, m.Key)
-	w.rest(&m)
+	w.rest(&m, headers)
 	if m.ContentType != ContentTypeJSON {
 		w.optional(fieldContentType, m.ContentType)
 	}
@@ -59,15 +61,15 @@ func ErrorText(err error) string {
 	return s[:end] + mark
 }
 
-// size is about how many bytes m and payload need on the wire, rather too many than too few.
-func size(m *Meta, payload []byte) int {
+// size is about how many bytes m, headers and payload need on the wire, rather too many than too few.
+func size(m *Meta, headers []header, payload []byte) int {
 	n := 192 + len(m.ID) + len(m.Type) + len(m.CorrID) + len(m.CauseID) + len(m.Tenant) + len(m.Source) + len(m.Key) +
 		len(m.LastError) + len(m.ContentType) + len(m.Extra) + len(payload)
 	if m.CorrID == "" {
 		n += len(m.ID)
 	}
-	for name, value := range m.Headers {
-		n += len(`"":"",`) + len(name) + len(value)
+	for _, h := range headers {
+		n += len(`"":"",`) + len(h.name) + len(h.value)
 	}
 	if !carriesJSON(m.ContentType) {
 		n += len(payload)/3 + 4
@@ -136,7 +138,7 @@ func (w *writer) text(f field, s string) {
 }
 
 // rest appends what has no place in the head of a CloudEvent: attempts, lastError, headers.
-func (w *writer) rest(m *Meta) {
+func (w *writer) rest(m *Meta, headers []header) {
 	if m.Attempts < 0 || m.Attempts > math.MaxInt32 {
 		w.fail(fieldAttempts.String(), strconv.Itoa(m.Attempts)+" is out of range, want 0 to 2147483647")
 		return
@@ -146,7 +148,7 @@ func (w *writer) rest(m *Meta) {
 		w.b = strconv.AppendInt(w.b, int64(m.Attempts), 10)
 	}
 	w.optional(fieldLastError, m.LastError)
-	w.headers(m.Headers)
+	w.headers(headers)
 }
 
 // extra appends the members of a JSON object.

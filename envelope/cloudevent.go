@@ -102,7 +102,7 @@ func (e *eventWriter) remainder(m Meta) {
 		found, _ = extraMembers(m.Extra) // Append has read it
 	}
 	w := writer{b: []byte{'{'}}
-	w.rest(&rest)
+	w.rest(&rest, sortedHeaders(nil, rest.Headers))
 	for _, x := range found {
 		if attributeName(x.name) && attributeValue(x.value) {
 			e.name(x.name)

@@ -3,6 +3,7 @@ package envelope
 import (
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // headerFlaw says what is wrong with the size of a header; "" for nothing.
@@ -18,8 +19,22 @@ func headerFlaw(name string, value int) string {
 	return ""
 }
 
-// headers appends the headers, sorted.
-func (w *writer) headers(headers map[string]string) {
+// header is a header on its way to the wire.
+type header struct{ name, value string }
+
+// sortedHeaders appends the headers to dst in the order of their names.
+func sortedHeaders(dst []header, headers map[string]string) []header {
+	for name, value := range headers {
+		dst = append(dst, header{name, value})
+	}
+	if len(dst) > 1 {
+		slices.SortFunc(dst, func(a, b header) int { return strings.Compare(a.name, b.name) })
+	}
+	return dst
+}
+
+// headers appends the headers.
+func (w *writer) headers(headers []header) {
 	if len(headers) == 0 {
 		return
 	}
@@ -27,26 +42,19 @@ func (w *writer) headers(headers map[string]string) {
 		w.fail(fieldHeaders.String(), tooLong(len(headers), MaxHeaders, "headers"))
 		return
 	}
-	var few [8]string
-	names := few[:0]
-	for name := range headers {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	w.name(fieldHeaders.String())
 	w.b = append(w.b, '{')
-	for i, name := range names {
-		value := headers[name]
-		if want := headerFlaw(name, len(value)); want != "" {
+	for i, h := range headers {
+		if want := headerFlaw(h.name, len(h.value)); want != "" {
 			w.fail(fieldHeaders.String(), want)
 			return
 		}
 		if i > 0 {
 			w.b = append(w.b, ',')
 		}
-		w.text(fieldHeaders, name)
+		w.text(fieldHeaders, h.name)
 		w.b = append(w.b, ':')
-		w.text(fieldHeaders, value)
+		w.text(fieldHeaders, h.value)
 	}
 	w.b = append(w.b, '}')
 }
