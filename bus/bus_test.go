@@ -415,3 +415,21 @@ func TestUnderLoadTheConsumerDoesNotCostOneCallForEachMessage(t *testing.T) {
 	}
 	t.Logf("%d calls for %d messages", calls, n)
 }
+
+func TestAContextThatEndedBeforeTheStartIsACleanEnd(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	b := memory.New(memory.Config{})
+	kept := bus.Topic[order]{Name: "orders.kept", Keep: port.Topic{MaxAge: time.Hour}}
+	for _, topic := range []bus.Topic[order]{orders, kept} {
+		if err := topic.Subscribe(ctx, b, bus.Group{Name: "g"}, func(context.Context, bus.Message[order]) error { return nil }); err != nil {
+			t.Errorf("topic %q: %v", topic.Name, err)
+		}
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := orders.Subscribe(ctx, b, bus.Group{Name: "g"}, func(context.Context, bus.Message[order]) error { return nil }); !errors.Is(err, port.ErrClosed) {
+		t.Errorf("a closed backend: %v", err)
+	}
+}

@@ -63,7 +63,7 @@ func (c *consumer) run(ctx context.Context) error {
 		return fmt.Errorf("group %q of topic %q: %w: %w", c.pg.Name, c.pg.Topic, port.ErrInvalid, err)
 	}
 	if err := c.q.Join(ctx, c.pg); err != nil {
-		return fmt.Errorf("join group %q of topic %q: %w", c.pg.Name, c.pg.Topic, err)
+		return unlessEnded(ctx, fmt.Errorf("join group %q of topic %q: %w", c.pg.Name, c.pg.Topic, err))
 	}
 	fetching, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

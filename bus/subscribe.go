@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -35,10 +36,7 @@ func (t Topic[T]) Subscribe(ctx context.Context, q port.Queue, g Group, h Handle
 		it := items[0]
 		it.err = guarded(func() error { return chain(it.enter(ctx, g.Worker), it.message(g.Worker)) })
 	}
-	if err := t.ready(ctx, q, g); err != nil {
-		return err
-	}
-	return newConsumer(q, g, g.consumer(t.Name), 1, one).run(ctx)
+	return t.subscribe(ctx, q, g, 1, one)
 }
 
 // SubscribeBatch is [Topic.Subscribe] for a handler that takes up to limit messages at once, as they are there: it does not wait for
@@ -79,18 +77,26 @@ func (t Topic[T]) SubscribeBatch(ctx context.Context, q port.Queue, g Group, lim
 			}
 		}
 	}
-	if err := t.ready(ctx, q, g); err != nil {
-		return err
-	}
-	return newConsumer(q, g, g.consumer(t.Name), limit, many).run(ctx)
+	return t.subscribe(ctx, q, g, limit, many)
 }
 
-// ready checks the group, and declares the topic's limits.
-func (t Topic[T]) ready(ctx context.Context, q port.Queue, g Group) error {
+// subscribe checks the group, declares the topic's limits, and works.
+func (t Topic[T]) subscribe(ctx context.Context, q port.Queue, g Group, size int, call func(context.Context, []*item)) error {
 	if err := g.check(t.Name); err != nil {
 		return err
 	}
-	return t.declare(ctx, q)
+	if err := t.declare(ctx, q); err != nil {
+		return unlessEnded(ctx, err)
+	}
+	return newConsumer(q, g, g.consumer(t.Name), size, call).run(ctx)
+}
+
+// unlessEnded is err, or nil when it says no more than that ctx ended before anything was begun: a clean end.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return nil
+	}
+	return err
 }
 
 // decoded is m with its payload decoded; one that does not decode is rejected.
