@@ -128,7 +128,9 @@ func ExampleDo() {
 		panic(err)
 	}
 	err = muster.Run(ctx,
-		func(ctx context.Context) error { return till.Work(ctx, b, flow.Worker{Group: bus.Group{Log: slog.New(slog.DiscardHandler)}}) },
+		func(ctx context.Context) error {
+			return till.Work(ctx, b, flow.Worker{Group: bus.Group{Log: slog.New(slog.DiscardHandler)}})
+		},
 		func(ctx context.Context) error {
 			defer stop()
 			run, err := till.Start(ctx, b, "", 250)

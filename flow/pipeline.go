@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -161,10 +162,7 @@ func (s store) start(ctx context.Context, id string, in json.RawMessage) error {
 	at := time.Now().UTC()
 	now := Status{
 		ID: id, Pipeline: s.d.name, Definition: s.d.hash, State: Pending, Created: at, Input: digest(in),
-		CorrID: cause.CorrID, Tenant: cause.Tenant,
-	}
-	if now.CorrID == "" {
-		now.CorrID = message
+		CorrID: cmp.Or(cause.CorrID, cause.ID, message), Tenant: cause.Tenant,
 	}
 	cause.CorrID = now.CorrID
 	return s.write(ctx, cause, func(m bus.Message[none]) error {

@@ -82,7 +82,7 @@ func (d *definition) after(n *node) *node {
 
 // check refuses the zero pipeline and an id that no run can have.
 func (s store) check(id string) error {
-	if len(s.d.phases) == 0 {
+	if s.d == nil || len(s.d.phases) == 0 {
 		return fmt.Errorf("the pipeline is the zero value; make it by NewPipeline: %w", port.ErrInvalid)
 	}
 	return port.CheckName("run", id)
@@ -119,7 +119,7 @@ func status(v port.Value) (Status, error) {
 		return now, fmt.Errorf("run at key %q: %w", v.Key, port.ErrNotFound)
 	}
 	if err := json.Unmarshal(v.Bytes, &now); err != nil || len(now.Visits) == 0 {
-		return now, fmt.Errorf("key %q holds no record of a run: %w: %w", v.Key, port.ErrInvalid, err)
+		return now, fmt.Errorf("key %q holds no record of a run: %w", v.Key, errors.Join(port.ErrInvalid, err))
 	}
 	return now, nil
 }

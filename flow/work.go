@@ -127,6 +127,7 @@ func (h hand) begin(ctx context.Context, m bus.Message[json.RawMessage], id stri
 		case now.Phase != h.n.name:
 			return nil, nil, bus.Reject(fmt.Errorf("visit %d of run %q is one of phase %q", visit, id, now.Phase))
 		case now.State == Waiting && now.current().PutOff:
+			now.current().Worker = m.Worker
 			return &now, was, nil
 		}
 		was, err = h.beginOver(ctx, m, was, &now)
@@ -240,7 +241,7 @@ func (h hand) feed(m bus.Message[json.RawMessage], was []byte, now *Status, b *b
 
 // erred records a failed attempt and returns its verdict. What was cut off is none, and told by nobody.
 func (h hand) erred(ctx context.Context, m bus.Message[json.RawMessage], was []byte, now *Status, verdict error) error {
-	if cause := context.Cause(ctx); errors.Is(cause, context.Canceled) || errors.Is(cause, port.ErrLost) {
+	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		return verdict
 	}
 	at := time.Now().UTC()
