@@ -3,6 +3,7 @@ package porttest
 import (
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/musterhq/muster/port"
 )
@@ -49,6 +50,7 @@ func stepSeenWhole(t *trial) {
 	wait := t.spawn(func() {
 		defer written.Store(true)
 		for i := range steps {
+			t.pass(time.Microsecond) // in a bubble, too, everybody has a turn
 			if i%2 == 0 {
 				t.must(t.b.step(parts(i)), "Write")
 				continue
@@ -62,6 +64,7 @@ func stepSeenWhole(t *trial) {
 			waits = append(waits, t.spawn(func() {
 				p := t.process()
 				for !written.Load() {
+					t.pass(time.Microsecond)
 					before := looks[one](p)
 					after := looks[two](p)
 					t.check(before <= after, fmt.Sprintf("%s showed %q, and then %s %q", one, before, two, after))

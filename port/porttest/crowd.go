@@ -95,6 +95,7 @@ func leaseCrowd(t *trial) {
 			}
 			t.must(err, "Acquire")
 			t.check(holders.Add(1) == 1, "one holds at a time")
+			t.pass(time.Millisecond)
 			again := b.grant(want, t.long)
 			equal(t, "token within a term", again.Token, l.Token)
 			holders.Add(-1)

@@ -28,9 +28,11 @@ type Suite struct {
 }
 
 // Run proves the backend that s opens, with one subtest for each case.
-func Run(t *testing.T, s Suite) {
+func Run(t *testing.T, s Suite) { s.run(t, rules()) }
+
+func (s Suite) run(t *testing.T, rules []rule) {
 	if s.Bubble {
-		for _, r := range rules() {
+		for _, r := range rules {
 			t.Run(r.name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { s.prove(t, r) }) })
 		}
 		return
@@ -39,7 +41,7 @@ func Run(t *testing.T, s Suite) {
 	// are processors, so they run side by side here.
 	gate := make(chan struct{}, sideBySide)
 	var wg sync.WaitGroup
-	for _, r := range rules() {
+	for _, r := range rules {
 		wg.Go(func() {
 			gate <- struct{}{}
 			defer func() { <-gate }()
