@@ -125,8 +125,10 @@ func TestStepsAreChecked(t *testing.T) {
 		"two families": step("", port.Batch{Messages: []port.Message{m}, Changes: []port.Change{{Key: "bills/1"}}}),
 		"its removal":  step("bills", port.Batch{Removes: []port.Removal{{Topic: "orders.x", Offset: "1"}}}),
 		"its message":  step("bills", port.Batch{Messages: []port.Message{m}}),
-		"invalid first": step("", port.Batch{Messages: []port.Message{m, {Topic: "bills", ID: "m2"}}, Changes: []port.Change{{Key: "x"}},
-			Removes: []port.Removal{{Topic: "orders"}}, Fence: port.Fence{Token: 1}}),
+		"invalid first": step("", port.Batch{
+			Messages: []port.Message{m, {Topic: "bills", ID: "m2"}}, Changes: []port.Change{{Key: "x"}},
+			Removes: []port.Removal{{Topic: "orders"}}, Fence: port.Fence{Token: 1},
+		}),
 	}, map[string]string{
 		"no topic": "topic", "no ID": "message ID", "long ID": "513 bytes", "long key": "key of message", "bad group": "no dots",
 		"large body": "11 bytes, test takes at most 10", "overfull": fmt.Sprint(port.MaxParts + 1), "long step ID": "batch ID",

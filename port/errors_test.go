@@ -10,22 +10,25 @@ import (
 )
 
 func TestAnErrorMatchesItsOwnSentinelAlone(t *testing.T) {
-	sentinels := []error{port.ErrNotFound, port.ErrConflict, port.ErrDuplicate, port.ErrHeld, port.ErrLost, port.ErrStale, port.ErrGap,
-		port.ErrInvalid, port.ErrUnsupported, port.ErrUnavailable, port.ErrUncertain, port.ErrClosed}
+	sentinels := []error{
+		port.ErrNotFound, port.ErrConflict, port.ErrDuplicate, port.ErrHeld, port.ErrLost, port.ErrStale, port.ErrGap,
+		port.ErrInvalid, port.ErrUnsupported, port.ErrUnavailable, port.ErrUncertain, port.ErrClosed,
+	}
 	own := func(e error) error {
-		switch e {
-		case port.ErrDuplicate:
+		switch {
+		case errors.Is(e, port.ErrDuplicate):
 			return &port.DuplicateError{IDs: []string{"m1"}}
-		case port.ErrStale:
+		case errors.Is(e, port.ErrStale):
 			return &port.FenceError{Name: "leader", Token: 1, Seen: 2}
+		default:
+			return e
 		}
-		return e
 	}
 	for _, one := range sentinels {
 		wrapped := fmt.Errorf("redis: settle: %w", own(one))
 		for _, other := range sentinels {
-			if errors.Is(wrapped, other) != (one == other) {
-				t.Errorf("%q matches %q: %v", wrapped, other, one != other)
+			if errors.Is(wrapped, other) != errors.Is(one, other) {
+				t.Errorf("%q matches %q: %v", wrapped, other, !errors.Is(one, other))
 			}
 		}
 	}

@@ -10,18 +10,30 @@ import (
 
 func argumentRules() []rule {
 	return []rule{
-		{"names that are no names are refused everywhere, and make nothing",
-			"A call with an invalid argument answers ErrInvalid before anything happened.", wrongNames},
-		{"wrong groups, ranges and limits are refused",
-			"A call with an invalid argument answers ErrInvalid before anything happened.", wrongQueue},
-		{"wrong steps are refused, and nothing of them happened",
-			"A call with an invalid argument answers ErrInvalid before anything happened.", wrongSteps},
-		{"wrong settlements are refused, and the loan stays",
-			"A call with an invalid argument answers ErrInvalid before anything happened.", wrongSettlements},
-		{"wrong changes are refused, and none of the call is made",
-			"A call with an invalid argument answers ErrInvalid before anything happened.", wrongChanges},
-		{"wrong leases are refused",
-			"A call with an invalid argument answers ErrInvalid before anything happened.", wrongLeases},
+		{
+			"names that are no names are refused everywhere, and make nothing",
+			"A call with an invalid argument answers ErrInvalid before anything happened.", wrongNames,
+		},
+		{
+			"wrong groups, ranges and limits are refused",
+			"A call with an invalid argument answers ErrInvalid before anything happened.", wrongQueue,
+		},
+		{
+			"wrong steps are refused, and nothing of them happened",
+			"A call with an invalid argument answers ErrInvalid before anything happened.", wrongSteps,
+		},
+		{
+			"wrong settlements are refused, and the loan stays",
+			"A call with an invalid argument answers ErrInvalid before anything happened.", wrongSettlements,
+		},
+		{
+			"wrong changes are refused, and none of the call is made",
+			"A call with an invalid argument answers ErrInvalid before anything happened.", wrongChanges,
+		},
+		{
+			"wrong leases are refused",
+			"A call with an invalid argument answers ErrInvalid before anything happened.", wrongLeases,
+		},
 	}
 }
 

@@ -10,10 +10,14 @@ import (
 
 func atomicRules() []rule {
 	return []rule{
-		{"what one part of a step shows, every part shows",
-			"A step (within one family) is seen whole or not at all.", stepSeenWhole},
-		{"steps that fail one another leave no part behind",
-			"Write makes one step: all of b or nothing.", stepsCompete},
+		{
+			"what one part of a step shows, every part shows",
+			"A step (within one family) is seen whole or not at all.", stepSeenWhole,
+		},
+		{
+			"steps that fail one another leave no part behind",
+			"Write makes one step: all of b or nothing.", stepsCompete,
+		},
 	}
 }
 

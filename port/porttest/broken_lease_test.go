@@ -12,7 +12,8 @@ import (
 
 func leaseFlaws() []flaw {
 	return []flaw{
-		{"revives an expired lease",
+		{
+			"revives an expired lease",
 			"C19 a lease that ran out stays lost, even when nobody took it", "Renew of a lease that ran out: error is <nil>",
 			alone(func(b *bent) {
 				b.renew = func(ctx context.Context, ttl time.Duration, l port.Lease) (port.Lease, error) {
@@ -22,8 +23,10 @@ func leaseFlaws() []flaw {
 					}
 					return got, err
 				}
-			})},
-		{"renews for the same owner with another nonce",
+			}),
+		},
+		{
+			"renews for the same owner with another nonce",
 			"a lease that another nonce holds is refused, and tells who", "want [held by another]",
 			alone(func(b *bent) {
 				b.acquire = func(ctx context.Context, want port.Lease, ttl time.Duration) (port.Lease, error) {
@@ -33,8 +36,10 @@ func leaseFlaws() []flaw {
 					}
 					return l, err
 				}
-			})},
-		{"refuses the holder itself",
+			}),
+		},
+		{
+			"refuses the holder itself",
 			"C17 the nonce that holds renews by Acquire and keeps its token", "held",
 			func() func(*bent) {
 				granted := make(map[string]port.Lease)
@@ -48,8 +53,10 @@ func leaseFlaws() []flaw {
 						return l, err
 					}
 				}
-			}},
-		{"gives a new token within a term",
+			},
+		},
+		{
+			"gives a new token within a term",
 			"C17 the nonce that holds renews by Acquire and keeps its token", "token",
 			func() func(*bent) {
 				var more uint64
@@ -61,8 +68,10 @@ func leaseFlaws() []flaw {
 						return l, err
 					}
 				}
-			}},
-		{"releases what another holds",
+			},
+		},
+		{
+			"releases what another holds",
 			"C18 only who holds a lease can renew or release it", "want [lost]",
 			func() func(*bent) {
 				granted := make(map[string]port.Lease)
@@ -78,8 +87,10 @@ func leaseFlaws() []flaw {
 						return b.Backend.Release(ctx, granted[l.Name])[0]
 					}
 				}
-			}},
-		{"reads a lease back after setting it whatever was there",
+			},
+		},
+		{
+			"reads a lease back after setting it whatever was there",
 			"C16 64 who want a lease have one holder at a time, and tokens grow in the order of terms", "one holds at a time",
 			alone(func(b *bent) {
 				b.acquire = func(ctx context.Context, want port.Lease, ttl time.Duration) (port.Lease, error) {
@@ -91,8 +102,10 @@ func leaseFlaws() []flaw {
 					want.Token = uint64(time.Now().UnixMicro())
 					return want, nil
 				}
-			})},
-		{"lets tokens fall back",
+			}),
+		},
+		{
+			"lets tokens fall back",
 			"tokens grow over releases, expiries and what was seen", "has token",
 			func() func(*bent) {
 				token := uint64(1 << 40)
@@ -104,8 +117,10 @@ func leaseFlaws() []flaw {
 						return l, err
 					}
 				}
-			}},
-		{"rounds large tokens",
+			},
+		},
+		{
+			"rounds large tokens",
 			"the largest tokens are exact", "token",
 			alone(func(b *bent) {
 				b.acquire = func(ctx context.Context, want port.Lease, ttl time.Duration) (port.Lease, error) {
@@ -113,14 +128,17 @@ func leaseFlaws() []flaw {
 					l.Token = l.Token / 100 * 100
 					return l, err
 				}
-			})},
-		{"cuts the time of a lease to whole seconds",
+			}),
+		},
+		{
+			"cuts the time of a lease to whole seconds",
 			"C15 a lease lives to the millisecond", "a lease that was granted for 1.9s has 1s",
 			alone(func(b *bent) {
 				b.acquire = func(ctx context.Context, want port.Lease, ttl time.Duration) (port.Lease, error) {
 					return b.Backend.Acquire(ctx, want, ttl.Truncate(time.Second))
 				}
-			})},
+			}),
+		},
 	}
 }
 
@@ -135,7 +153,8 @@ func ears(listen func(ctx context.Context, b *bent, patterns []string) (iter.Seq
 
 func signalFlaws() []flaw {
 	return []flaw{
-		{"takes wildcards literally",
+		{
+			"takes wildcards literally",
 			"C22 the globs of Listen are those of Match", "channels that \"*\" hears",
 			ears(func(ctx context.Context, b *bent, patterns []string) (iter.Seq2[port.Signal, error], error) {
 				patterns = slices.Clone(patterns)
@@ -143,8 +162,10 @@ func signalFlaws() []flaw {
 					patterns[i] = literal(patterns[i])
 				}
 				return b.Backend.Listen(ctx, patterns...)
-			})},
-		{"yields a signal once for each pattern",
+			}),
+		},
+		{
+			"yields a signal once for each pattern",
 			"C2 a signal that several patterns match is yielded once", "heard",
 			ears(func(ctx context.Context, b *bent, patterns []string) (iter.Seq2[port.Signal, error], error) {
 				seq, err := b.Backend.Listen(ctx, patterns...)
@@ -157,8 +178,10 @@ func signalFlaws() []flaw {
 						}
 					}
 				}, err
-			})},
-		{"swallows a gap",
+			}),
+		},
+		{
+			"swallows a gap",
 			"a slow loop loses no signal without being told", "ErrGap",
 			ears(func(ctx context.Context, b *bent, patterns []string) (iter.Seq2[port.Signal, error], error) {
 				seq, err := b.Backend.Listen(ctx, patterns...)
@@ -169,8 +192,10 @@ func signalFlaws() []flaw {
 						}
 					}
 				}, err
-			})},
-		{"listens only when the loop begins",
+			}),
+		},
+		{
+			"listens only when the loop begins",
 			"a listener hears what is signalled after Listen returned", "Listen ended before",
 			ears(func(ctx context.Context, b *bent, patterns []string) (iter.Seq2[port.Signal, error], error) {
 				return func(yield func(port.Signal, error) bool) {
@@ -183,8 +208,10 @@ func signalFlaws() []flaw {
 					}
 					seq(yield)
 				}, nil
-			})},
-		{"has signals that it does not claim",
+			}),
+		},
+		{
+			"has signals that it does not claim",
 			"a listener hears what is signalled after Listen returned", "want [unsupported]",
 			alone(func(b *bent) {
 				b.caps = func() port.Caps {
@@ -192,8 +219,10 @@ func signalFlaws() []flaw {
 					c.LiveSignals = false
 					return c
 				}
-			})},
-		{"turns the order of signals round",
+			}),
+		},
+		{
+			"turns the order of signals round",
 			"signals of one sender come in the order in which it sent them", "the order is kept",
 			func() func(*bent) {
 				var held *port.Signal
@@ -211,6 +240,7 @@ func signalFlaws() []flaw {
 						return err
 					}
 				}
-			}},
+			},
+		},
 	}
 }

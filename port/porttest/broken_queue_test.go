@@ -13,23 +13,28 @@ import (
 
 func queueFlaws() []flaw {
 	return []flaw{
-		{"carries nothing where no group is, and says that it did",
+		{
+			"carries nothing where no group is, and says that it did",
 			"C1 what was written before there was a group is there for one that starts at Earliest", "after 0 of 3 messages",
 			alone(func(b *bent) {
 				b.write = func(ctx context.Context, batch port.Batch) error {
 					batch.Messages = slices.DeleteFunc(slices.Clone(batch.Messages), func(m port.Message) bool { return !hasGroup(ctx, b, m.Topic) })
 					return b.Backend.Write(ctx, batch)
 				}
-			})},
-		{"loses a delayed message",
+			}),
+		},
+		{
+			"loses a delayed message",
 			"a delayed message comes at its time, to every group", "delayed: 0, want 1",
 			alone(func(b *bent) {
 				b.write = func(ctx context.Context, batch port.Batch) error {
 					batch.Messages = slices.DeleteFunc(slices.Clone(batch.Messages), func(m port.Message) bool { return m.At.After(time.Now()) })
 					return b.Backend.Write(ctx, batch)
 				}
-			})},
-		{"moves a group that exists to where From says",
+			}),
+		},
+		{
+			"moves a group that exists to where From says",
 			"C11 a group that exists stays where it is, whatever From says", "after 0 of 2 messages",
 			alone(func(b *bent) {
 				b.join = func(ctx context.Context, g port.Group) error {
@@ -38,8 +43,10 @@ func queueFlaws() []flaw {
 					}
 					return b.Backend.Join(ctx, g)
 				}
-			})},
-		{"makes a group anew that was lost",
+			}),
+		},
+		{
+			"makes a group anew that was lost",
 			"Fetch of a group that does not exist makes none", "want [lost]",
 			alone(func(b *bent) {
 				b.fetch = func(ctx context.Context, g port.Group, limit int) ([]port.Delivery, error) {
@@ -54,8 +61,10 @@ func queueFlaws() []flaw {
 					defer cancel()
 					return b.Backend.Fetch(ctx, g, limit)
 				}
-			})},
-		{"hands out the newest first",
+			}),
+		},
+		{
+			"hands out the newest first",
 			"messages come in the order of the log", "handed out",
 			alone(func(b *bent) {
 				b.fetch = func(ctx context.Context, g port.Group, limit int) ([]port.Delivery, error) {
@@ -63,15 +72,19 @@ func queueFlaws() []flaw {
 					slices.Reverse(ds)
 					return ds, err
 				}
-			})},
-		{"hands out more than asked for",
+			}),
+		},
+		{
+			"hands out more than asked for",
 			"Fetch takes what is there and no more than asked for", "a limit of 2 is kept",
 			alone(func(b *bent) {
 				b.fetch = func(ctx context.Context, g port.Group, limit int) ([]port.Delivery, error) {
 					return b.Backend.Fetch(ctx, g, limit+1)
 				}
-			})},
-		{"does not tell the cause when a ctx ends",
+			}),
+		},
+		{
+			"does not tell the cause when a ctx ends",
 			"a call that waits ends with the cause of its ctx", "want [stop]",
 			alone(func(b *bent) {
 				b.fetch = func(ctx context.Context, g port.Group, limit int) ([]port.Delivery, error) {
@@ -81,8 +94,10 @@ func queueFlaws() []flaw {
 					}
 					return ds, err
 				}
-			})},
-		{"lends to a Fetch that was cancelled",
+			}),
+		},
+		{
+			"lends to a Fetch that was cancelled",
 			"a cancelled Fetch takes nothing that is written later", "after 0 of 1 messages",
 			alone(func(b *bent) {
 				b.fetch = func(ctx context.Context, g port.Group, limit int) ([]port.Delivery, error) {
@@ -92,33 +107,47 @@ func queueFlaws() []flaw {
 					}
 					return ds, err
 				}
-			})},
-		{"hands out a message before its loan ended",
+			}),
+		},
+		{
+			"hands out a message before its loan ended",
 			"a loan that ran out passes on, and not before", "want at least 100ms",
 			alone(func(b *bent) {
 				b.fetch = func(ctx context.Context, g port.Group, limit int) ([]port.Delivery, error) {
 					g.Loan /= 2
 					return b.Backend.Fetch(ctx, g, limit)
 				}
-			})},
-		{"forgets that a loan ran out",
+			}),
+		},
+		{
+			"forgets that a loan ran out",
 			"a loan that ran out passes on, and not before", "loans that ran out: 0, want 1",
-			altered(func(d *port.Delivery) { d.Lost = 0 })},
-		{"dates a message by its delivery",
+			altered(func(d *port.Delivery) { d.Lost = 0 }),
+		},
+		{
+			"dates a message by its delivery",
 			"the time of a first delivery stays with the message", "is the time of the entry",
-			altered(func(d *port.Delivery) { d.FirstAt = time.Now() })},
-		{"extends no loan, and says that it did",
+			altered(func(d *port.Delivery) { d.FirstAt = time.Now() }),
+		},
+		{
+			"extends no loan, and says that it did",
 			"Extend lends from now on", "want at least",
 			alone(func(b *bent) {
 				b.extend = func(_ context.Context, _ port.Group, h ...port.Hold) []error { return make([]error, len(h)) }
-			})},
-		{"blames the neighbours of a poison message",
+			}),
+		},
+		{
+			"blames the neighbours of a poison message",
 			"a recorded start that nothing settled is a crash, and the neighbours of a poison message are not blamed", "crashes of m000: 1, want 0",
-			blamesNeighbours},
-		{"makes an entry visible below an offset that was given",
+			blamesNeighbours,
+		},
+		{
+			"makes an entry visible below an offset that was given",
 			"no entry appears at or below an offset that a reader was given", "",
-			showsLate},
-		{"trims what a group has not finished",
+			showsLate,
+		},
+		{
+			"trims what a group has not finished",
 			"C25 retention never passes what a group has not finished", "nothing that a group has not finished was removed",
 			alone(func(b *bent) {
 				b.write = func(ctx context.Context, batch port.Batch) error {
@@ -131,19 +160,25 @@ func queueFlaws() []flaw {
 					}
 					return b.Backend.Write(ctx, port.Batch{Removes: []port.Removal{{Topic: "orders", Offset: all[0].Offset}}})
 				}
-			})},
-		{"takes any number of messages into a full topic",
+			}),
+		},
+		{
+			"takes any number of messages into a full topic",
 			"C25 a topic full of what its groups have not finished refuses, and nothing happened", "took 1000 messages",
 			alone(func(b *bent) {
 				b.declare = func(ctx context.Context, t port.Topic) error {
 					t.MaxCount, t.MaxBytes = 0, 0
 					return b.Backend.Declare(ctx, t)
 				}
-			})},
-		{"refuses a redrive as a duplicate",
+			}),
+		},
+		{
+			"refuses a redrive as a duplicate",
 			"a redrive takes the dead letter and brings the message, twice within the window", "duplicate",
-			refusesRedrive},
-		{"closes everybody's connection",
+			refusesRedrive,
+		},
+		{
+			"closes everybody's connection",
 			"C13 Close of one process leaves the others alone", "closed",
 			func() func(*bent) {
 				var all []*bent
@@ -157,7 +192,8 @@ func queueFlaws() []flaw {
 						return errors.Join(errs...)
 					}
 				}
-			}},
+			},
+		},
 	}
 }
 

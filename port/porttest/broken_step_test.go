@@ -18,7 +18,8 @@ func step(write func(ctx context.Context, b *bent, batch port.Batch) error) func
 
 func stepFlaws() []flaw {
 	return []flaw{
-		{"does half of a step that is refused",
+		{
+			"does half of a step that is refused",
 			"a step that is refused did nothing", "messages written by a step that",
 			step(func(ctx context.Context, b *bent, batch port.Batch) error {
 				err := b.Backend.Write(ctx, batch)
@@ -26,8 +27,10 @@ func stepFlaws() []flaw {
 					return errors.Join(err, b.Backend.Write(ctx, port.Batch{Messages: batch.Messages}))
 				}
 				return err
-			})},
-		{"shows half of a step, though it claims to be atomic",
+			}),
+		},
+		{
+			"shows half of a step, though it claims to be atomic",
 			"what one part of a step shows, every part shows", "showed",
 			step(func(ctx context.Context, b *bent, batch port.Batch) error {
 				if len(batch.Messages) > 0 && len(batch.Changes) > 0 {
@@ -38,14 +41,18 @@ func stepFlaws() []flaw {
 					<-time.After(time.Microsecond)
 				}
 				return b.Backend.Write(ctx, batch)
-			})},
-		{"forgets the ID of a step",
+			}),
+		},
+		{
+			"forgets the ID of a step",
 			"a step that is repeated with its ID is applied once", "Write 1",
 			step(func(ctx context.Context, b *bent, batch port.Batch) error {
 				batch.ID = ""
 				return b.Backend.Write(ctx, batch)
-			})},
-		{"remembers the ID of a step that it refused",
+			}),
+		},
+		{
+			"remembers the ID of a step that it refused",
 			"a step that was refused leaves its ID unknown", "Write again: error is <nil>",
 			func() func(*bent) {
 				known := make(map[string]bool)
@@ -58,14 +65,18 @@ func stepFlaws() []flaw {
 						return b.Backend.Write(ctx, batch)
 					}
 				}
-			}},
-		{"ignores the fence of a step",
+			},
+		},
+		{
+			"ignores the fence of a step",
 			"a step with a token smaller than one that was seen is refused, and says which", "error is <nil>, want [stale]",
 			step(func(ctx context.Context, b *bent, batch port.Batch) error {
 				batch.Fence = port.Fence{}
 				return b.Backend.Write(ctx, batch)
-			})},
-		{"shows the token of a step that it refused",
+			}),
+		},
+		{
+			"shows the token of a step that it refused",
 			"a refused step does not show its token", "stale fence",
 			step(func(ctx context.Context, b *bent, batch port.Batch) error {
 				err := b.Backend.Write(ctx, batch)
@@ -73,8 +84,10 @@ func stepFlaws() []flaw {
 					return errors.Join(err, b.Backend.Write(ctx, port.Batch{Changes: []port.Change{{Key: "orders/shown"}}, Fence: batch.Fence}))
 				}
 				return err
-			})},
-		{"refuses a whole step for one message that it knows",
+			}),
+		},
+		{
+			"refuses a whole step for one message that it knows",
 			"a message whose ID was written in the window is left out and named, and the rest is applied", "entries",
 			step(func(ctx context.Context, b *bent, batch port.Batch) error {
 				for _, m := range batch.Messages {
@@ -85,16 +98,20 @@ func stepFlaws() []flaw {
 					}
 				}
 				return b.Backend.Write(ctx, batch)
-			})},
-		{"leaves out what it knows without a word",
+			}),
+		},
+		{
+			"leaves out what it knows without a word",
 			"a message whose ID was written in the window is left out and named, and the rest is applied", "a repetition: error is <nil>",
 			step(func(ctx context.Context, b *bent, batch port.Batch) error {
 				if err := b.Backend.Write(ctx, batch); !errors.Is(err, port.ErrDuplicate) {
 					return err
 				}
 				return nil
-			})},
-		{"takes a step across families that it cannot keep whole",
+			}),
+		},
+		{
+			"takes a step across families that it cannot keep whole",
 			"a step across families works, or is refused as Caps say", "want [unsupported]",
 			alone(func(b *bent) {
 				b.caps = func() port.Caps {
@@ -102,8 +119,10 @@ func stepFlaws() []flaw {
 					c.Atomic = port.AtomicFamily
 					return c
 				}
-			})},
-		{"applies the good half of a step with a wrong change",
+			}),
+		},
+		{
+			"applies the good half of a step with a wrong change",
 			"wrong steps are refused, and nothing of them happened", "topics: 1, want 0",
 			step(func(ctx context.Context, b *bent, batch port.Batch) error {
 				bad := func(c port.Change) bool { return c.Check(b.Caps()) != nil }
@@ -111,6 +130,7 @@ func stepFlaws() []flaw {
 					return errors.Join(port.ErrInvalid, b.Backend.Write(ctx, port.Batch{Messages: batch.Messages}))
 				}
 				return b.Backend.Write(ctx, batch)
-			})},
+			}),
+		},
 	}
 }

@@ -11,12 +11,18 @@ import (
 
 func capsRules() []rule {
 	return []rule{
-		{"Caps are plain values, the same for every process",
-			"Caps is what a backend promises: plain values, constant for life.", capsConstant},
-		{"Health asks the backend and writes nothing",
-			"Health asks the backend and writes nothing.", healthReads},
-		{"Stats count what went through this process",
-			"Stats counts what went through this open backend since it was opened.", statsCount},
+		{
+			"Caps are plain values, the same for every process",
+			"Caps is what a backend promises: plain values, constant for life.", capsConstant,
+		},
+		{
+			"Health asks the backend and writes nothing",
+			"Health asks the backend and writes nothing.", healthReads,
+		},
+		{
+			"Stats count what went through this process",
+			"Stats counts what went through this open backend since it was opened.", statsCount,
+		},
 	}
 }
 
@@ -96,14 +102,22 @@ func statsCount(t *trial) {
 
 func closeRules() []rule {
 	return []rule{
-		{"every call on a closed backend answers ErrClosed, and a second Close nothing",
-			"A call on a closed backend answers ErrClosed. A second Close does nothing and returns nil.", closedAnswers},
-		{"Close ends every call that waits",
-			"Close ends every waiting call with ErrClosed.", closeEndsWaiting},
-		{"C13 Close of one process leaves the others alone",
-			"Loans and leases stay and run out; a client that the caller brought stays open.", closeLeavesOthers},
-		{"loans and leases of a closed process stay and run out",
-			"Loans and leases stay and run out.", closeKeepsLoans},
+		{
+			"every call on a closed backend answers ErrClosed, and a second Close nothing",
+			"A call on a closed backend answers ErrClosed. A second Close does nothing and returns nil.", closedAnswers,
+		},
+		{
+			"Close ends every call that waits",
+			"Close ends every waiting call with ErrClosed.", closeEndsWaiting,
+		},
+		{
+			"C13 Close of one process leaves the others alone",
+			"Loans and leases stay and run out; a client that the caller brought stays open.", closeLeavesOthers,
+		},
+		{
+			"loans and leases of a closed process stay and run out",
+			"Loans and leases stay and run out.", closeKeepsLoans,
+		},
 	}
 }
 

@@ -14,12 +14,18 @@ import (
 
 func crowdRules() []rule {
 	return []rule{
-		{"64 who count by Equals lose nothing and agree on an order",
-			"Equals: only where the value equals Old, byte by byte; everything is safe for use by many goroutines at once.", casCounter},
-		{"C16 64 who want a lease have one holder at a time, and tokens grow in the order of terms",
-			"Leases are names that one holder at a time has for a while. A new grant's token is larger than that of every grant before it.", leaseCrowd},
-		{"64 who work on a topic do each message once",
-			"Each group settles each message once: the first settlement wins.", workCrowd},
+		{
+			"64 who count by Equals lose nothing and agree on an order",
+			"Equals: only where the value equals Old, byte by byte; everything is safe for use by many goroutines at once.", casCounter,
+		},
+		{
+			"C16 64 who want a lease have one holder at a time, and tokens grow in the order of terms",
+			"Leases are names that one holder at a time has for a while. A new grant's token is larger than that of every grant before it.", leaseCrowd,
+		},
+		{
+			"64 who work on a topic do each message once",
+			"Each group settles each message once: the first settlement wins.", workCrowd,
+		},
 	}
 }
 

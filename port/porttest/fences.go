@@ -10,16 +10,26 @@ import (
 
 func fenceRules() []rule {
 	return []rule{
-		{"a step with a token smaller than one that was seen is refused, and says which",
-			"A step or change with a Fence is refused with a FenceError when a larger token of the same Name was seen before in the same family; otherwise its token is now seen.", fenceRefuses},
-		{"fences of steps, changes and settlements are one",
-			"A step or change with a Fence is refused with a FenceError when a larger token of the same Name was seen before in the same family.", fenceShared},
-		{"a fence reaches as far as a step",
-			"In the same family (where Caps.Atomic is AtomicAll: in the namespace).", fenceReach},
-		{"a refused step does not show its token",
-			"Write makes one step: all of b or nothing.", fenceOfRefused},
-		{"a fence with the largest token is exact",
-			"MaxToken: the largest fencing token: every backend carries it exactly.", fenceExact},
+		{
+			"a step with a token smaller than one that was seen is refused, and says which",
+			"A step or change with a Fence is refused with a FenceError when a larger token of the same Name was seen before in the same family; otherwise its token is now seen.", fenceRefuses,
+		},
+		{
+			"fences of steps, changes and settlements are one",
+			"A step or change with a Fence is refused with a FenceError when a larger token of the same Name was seen before in the same family.", fenceShared,
+		},
+		{
+			"a fence reaches as far as a step",
+			"In the same family (where Caps.Atomic is AtomicAll: in the namespace).", fenceReach,
+		},
+		{
+			"a refused step does not show its token",
+			"Write makes one step: all of b or nothing.", fenceOfRefused,
+		},
+		{
+			"a fence with the largest token is exact",
+			"MaxToken: the largest fencing token: every backend carries it exactly.", fenceExact,
+		},
 	}
 }
 

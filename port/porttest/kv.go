@@ -12,22 +12,38 @@ import (
 
 func kvRules() []rule {
 	return []rule{
-		{"Get answers one value for each key, in their order",
-			"Get returns one Value for each key, in their order; a key that does not exist has Found false. TTL stays 0. GetTTL is Get that tells TTL too.", kvGet},
-		{"a value is what was written, for every process",
-			"Get sees every acknowledged write where Caps.LinearReads.", kvShared},
-		{"C14 a change creates where there is nothing, and only there",
-			"Absent: only where there is no such key.", kvAbsent},
-		{"C14 a change is made where the value equals, byte by byte",
-			"Equals: only where the value equals Old, byte by byte.", kvEquals},
-		{"a change whose effect is there already is refused all the same",
-			"Applied.Done is false: the condition did not hold.", kvNoEcho},
-		{"a deletion is done, with and without a condition",
-			"With Always, deleting what is not there is done and no error.", kvDelete},
-		{"Apply makes each change alone and tells what was there",
-			"Apply makes each change alone, in order, and tells of each what came of it. Was: of a condition that did not hold: what is there instead; of Delete: Found alone.", kvApply},
-		{"C6 of many who create a key at once, one does",
-			"Absent: only where there is no such key.", kvOneCreates},
+		{
+			"Get answers one value for each key, in their order",
+			"Get returns one Value for each key, in their order; a key that does not exist has Found false. TTL stays 0. GetTTL is Get that tells TTL too.", kvGet,
+		},
+		{
+			"a value is what was written, for every process",
+			"Get sees every acknowledged write where Caps.LinearReads.", kvShared,
+		},
+		{
+			"C14 a change creates where there is nothing, and only there",
+			"Absent: only where there is no such key.", kvAbsent,
+		},
+		{
+			"C14 a change is made where the value equals, byte by byte",
+			"Equals: only where the value equals Old, byte by byte.", kvEquals,
+		},
+		{
+			"a change whose effect is there already is refused all the same",
+			"Applied.Done is false: the condition did not hold.", kvNoEcho,
+		},
+		{
+			"a deletion is done, with and without a condition",
+			"With Always, deleting what is not there is done and no error.", kvDelete,
+		},
+		{
+			"Apply makes each change alone and tells what was there",
+			"Apply makes each change alone, in order, and tells of each what came of it. Was: of a condition that did not hold: what is there instead; of Delete: Found alone.", kvApply,
+		},
+		{
+			"C6 of many who create a key at once, one does",
+			"Absent: only where there is no such key.", kvOneCreates,
+		},
 	}
 }
 
@@ -177,14 +193,22 @@ func kvOneCreates(t *trial) {
 
 func counterRules() []rule {
 	return []rule{
-		{"Add counts from 0 and returns the sum",
-			"Add adds delta to the decimal number at key, which counts as 0 when absent, and returns the sum.", addCounts},
-		{"a key that Add creates lives for ttl, an existing one keeps its time",
-			"A key that Add creates lives for ttl (0: without end); an existing one keeps the time that it has.", addTTL},
-		{"Add to what is no number, or out of range, changes nothing",
-			"ErrInvalid when the value is no 64-bit decimal number or would leave that range.", addRefused},
-		{"64 who add at once lose nothing and see each sum once",
-			"Everything is safe for use by many goroutines at once.", addCrowd},
+		{
+			"Add counts from 0 and returns the sum",
+			"Add adds delta to the decimal number at key, which counts as 0 when absent, and returns the sum.", addCounts,
+		},
+		{
+			"a key that Add creates lives for ttl, an existing one keeps its time",
+			"A key that Add creates lives for ttl (0: without end); an existing one keeps the time that it has.", addTTL,
+		},
+		{
+			"Add to what is no number, or out of range, changes nothing",
+			"ErrInvalid when the value is no 64-bit decimal number or would leave that range.", addRefused,
+		},
+		{
+			"64 who add at once lose nothing and see each sum once",
+			"Everything is safe for use by many goroutines at once.", addCrowd,
+		},
 	}
 }
 

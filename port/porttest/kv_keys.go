@@ -10,22 +10,38 @@ import (
 
 func keysRules() []rule {
 	return []rule{
-		{"C21 Keys yields names as they were given, whatever bytes they have",
-			"All names are logical: a namespace or prefix of the adapter is never seen by a caller.", keysRoundTrip},
-		{"C21 what Keys yields can be deleted, and is gone then",
-			"All names are logical; Keys yields the keys that match pattern, each once.", keysDelete},
-		{"C22 Keys yields what the glob matches",
-			"Keys yields the keys that match pattern (see Match).", keysGlobs},
-		{"Keys yields each of very many once",
-			"Each once, in no order. It asks in portions.", keysMany},
-		{"Keys yields what exists from the start to the end of the loop",
-			"One that exists from the start to the end of the loop is always among them.", keysUnderChange},
-		{"Keys tells a malformed pattern as its last item, and its loop may be left",
-			"An error is the last item.", keysArguments},
-		{"Clear without leave is refused and deletes nothing",
-			"ErrUnsupported unless the backend was opened with leave to do this.", clearRefused},
-		{"C23 Clear deletes every key of the namespace, counts them and touches nothing else",
-			"Clear deletes every key of the namespace and tells how many they were. It touches no topic and no lease, and no key of another namespace.", clearDeletes},
+		{
+			"C21 Keys yields names as they were given, whatever bytes they have",
+			"All names are logical: a namespace or prefix of the adapter is never seen by a caller.", keysRoundTrip,
+		},
+		{
+			"C21 what Keys yields can be deleted, and is gone then",
+			"All names are logical; Keys yields the keys that match pattern, each once.", keysDelete,
+		},
+		{
+			"C22 Keys yields what the glob matches",
+			"Keys yields the keys that match pattern (see Match).", keysGlobs,
+		},
+		{
+			"Keys yields each of very many once",
+			"Each once, in no order. It asks in portions.", keysMany,
+		},
+		{
+			"Keys yields what exists from the start to the end of the loop",
+			"One that exists from the start to the end of the loop is always among them.", keysUnderChange,
+		},
+		{
+			"Keys tells a malformed pattern as its last item, and its loop may be left",
+			"An error is the last item.", keysArguments,
+		},
+		{
+			"Clear without leave is refused and deletes nothing",
+			"ErrUnsupported unless the backend was opened with leave to do this.", clearRefused,
+		},
+		{
+			"C23 Clear deletes every key of the namespace, counts them and touches nothing else",
+			"Clear deletes every key of the namespace and tells how many they were. It touches no topic and no lease, and no key of another namespace.", clearDeletes,
+		},
 	}
 }
 
@@ -82,8 +98,10 @@ func keysGlobs(t *trial) {
 	for _, key := range all {
 		t.b.put(key, "1")
 	}
-	for _, pattern := range []string{"*", "a", "a*", "*b", "a?b", "a/*", "[ab]", `\[ab\]`, "[^a]", "[a-c]*", `a\*b`, `a\\b`, "?", "??", "*[*]*", "*\xff*", "[\x80-\xff]*",
-		"é", "none", t.space + "*", "*:a", "[]]", `[\]]*`} {
+	for _, pattern := range []string{
+		"*", "a", "a*", "*b", "a?b", "a/*", "[ab]", `\[ab\]`, "[^a]", "[a-c]*", `a\*b`, `a\\b`, "?", "??", "*[*]*", "*\xff*", "[\x80-\xff]*",
+		"é", "none", t.space + "*", "*:a", "[]]", `[\]]*`,
+	} {
 		if port.CheckPattern(pattern) != nil {
 			continue
 		}
@@ -177,7 +195,8 @@ func keysArguments(t *trial) {
 		}
 		equal(t, "items", n, 1)
 	}
-	for range t.b.Keys(t.ctx, "*") {
+	for _, err := range t.b.Keys(t.ctx, "*") {
+		t.must(err, "a loop that is left")
 		break
 	}
 }
@@ -202,7 +221,7 @@ func clearDeletes(t *trial) {
 	t.b.grant(lease("leader", "n1"), t.long)
 	far := t.elsewhere()
 	far.put("a", "1")
-	b := &process{Backend: t.house.openClear(t.house.t, t.space), t: t}
+	b := t.house.openClear(t.house.t, t.space)
 	n, err := b.Clear(t.ctx)
 	t.must(err, "Clear")
 	equal(t, "keys cleared", n, len(oddKeys()))

@@ -9,20 +9,34 @@ import (
 
 func ttlRules() []rule {
 	return []rule{
-		{"a key ends at its time, and not before",
-			"TTL: what is left to live.", ttlEnds},
-		{"C15 a time to live is kept to the millisecond",
-			"Durations are counted in whole milliseconds; a fraction is rounded up.", ttlExact},
-		{"C14 a change keeps, sets or ends the time to live as it says",
-			"TTL: 0: no end; KeepTTL: as it was; else at least Caps.MinTTL.", ttlChange},
-		{"C14 KeepTTL gives a new key no end",
-			"KeepTTL leaves the key's time to live as it was; a key that did not exist gets none.", ttlKeepNew},
-		{"a refused change leaves the time to live",
-			"Applied.Done is false: the condition did not hold.", ttlRefused},
-		{"a key whose time is over counts as absent everywhere",
-			"TTL: what is left to live.", ttlOver},
-		{"a time to live that is too short is refused",
-			"CheckTTL answers ErrInvalid for a time to live that is negative or shorter than Caps.MinTTL.", ttlArguments},
+		{
+			"a key ends at its time, and not before",
+			"TTL: what is left to live.", ttlEnds,
+		},
+		{
+			"C15 a time to live is kept to the millisecond",
+			"Durations are counted in whole milliseconds; a fraction is rounded up.", ttlExact,
+		},
+		{
+			"C14 a change keeps, sets or ends the time to live as it says",
+			"TTL: 0: no end; KeepTTL: as it was; else at least Caps.MinTTL.", ttlChange,
+		},
+		{
+			"C14 KeepTTL gives a new key no end",
+			"KeepTTL leaves the key's time to live as it was; a key that did not exist gets none.", ttlKeepNew,
+		},
+		{
+			"a refused change leaves the time to live",
+			"Applied.Done is false: the condition did not hold.", ttlRefused,
+		},
+		{
+			"a key whose time is over counts as absent everywhere",
+			"TTL: what is left to live.", ttlOver,
+		},
+		{
+			"a time to live that is too short is refused",
+			"CheckTTL answers ErrInvalid for a time to live that is negative or shorter than Caps.MinTTL.", ttlArguments,
+		},
 	}
 }
 

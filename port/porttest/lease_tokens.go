@@ -12,12 +12,18 @@ import (
 
 func tokenRules() []rule {
 	return []rule{
-		{"tokens grow over releases, expiries and what was seen",
-			"A new grant's token is larger than that of every grant before it and than want.Seen.", tokensGrow},
-		{"a token is anchored to the server's time",
-			"It is the largest of the last token + 1, want.Seen + 1, and the server's time in microseconds.", tokensAnchored},
-		{"the largest tokens are exact",
-			"MaxToken: the largest fencing token: every backend carries it exactly.", tokensExact},
+		{
+			"tokens grow over releases, expiries and what was seen",
+			"A new grant's token is larger than that of every grant before it and than want.Seen.", tokensGrow,
+		},
+		{
+			"a token is anchored to the server's time",
+			"It is the largest of the last token + 1, want.Seen + 1, and the server's time in microseconds.", tokensAnchored,
+		},
+		{
+			"the largest tokens are exact",
+			"MaxToken: the largest fencing token: every backend carries it exactly.", tokensExact,
+		},
 	}
 }
 
@@ -77,12 +83,18 @@ func tokensExact(t *trial) {
 
 func watchRules() []rule {
 	return []rule{
-		{"a hint names a lease with the prefix",
-			"WatchLeases yields hints that a lease whose name begins with prefix was granted, changed or released: look again.", watchHints},
-		{"watching ends with its ctx, without an error",
-			"It ends as Signals.Listen does.", watchCtx},
-		{"a wrong prefix is refused",
-			"CheckPrefix answers ErrInvalid for a prefix that no lease's name can begin with.", watchArguments},
+		{
+			"a hint names a lease with the prefix",
+			"WatchLeases yields hints that a lease whose name begins with prefix was granted, changed or released: look again.", watchHints,
+		},
+		{
+			"watching ends with its ctx, without an error",
+			"It ends as Signals.Listen does.", watchCtx,
+		},
+		{
+			"a wrong prefix is refused",
+			"CheckPrefix answers ErrInvalid for a prefix that no lease's name can begin with.", watchArguments,
+		},
 	}
 }
 

@@ -10,32 +10,58 @@ import (
 
 func leaseRules() []rule {
 	return []rule{
-		{"Acquire grants what nobody holds",
-			"Acquire grants want.Name to want.Nonce for ttl, and returns the lease with its token.", leaseGranted},
-		{"a lease that another nonce holds is refused, and tells who",
-			"While another nonce holds it, whatever the Owner, it returns that lease beside ErrHeld.", leaseHeld},
-		{"C17 the nonce that holds renews by Acquire and keeps its token",
-			"While the same nonce holds it, Acquire renews: the token stays, Data and Owner become want's.", leaseAcquiredAgain},
-		{"Renew gives its time from now, and Data and Owner stay",
-			"Renew gives each held lease ttl from now, by Name, Nonce and Token; Data and Owner stay.", leaseRenewed},
-		{"C18 only who holds a lease can renew or release it",
-			"ErrLost when that nonce and token do not hold it.", leaseOthers},
-		{"a lease ends at its time, and not before",
-			"Acquire grants want.Name to want.Nonce for ttl.", leaseEnds},
-		{"C19 a lease that ran out stays lost, even when nobody took it",
-			"A lease that ran out stays lost, even when nobody else took it.", leaseStaysLost},
-		{"a released lease is free at once",
-			"Release gives each lease back, by Name, Nonce and Token.", leaseReleased},
-		{"Release without a token compares the nonce alone",
-			"Token 0 compares the nonce alone, for an Acquire of unknown outcome.", leaseReleaseByNonce},
-		{"Renew and Release answer for each lease, in order",
-			"It answers one lease and one error for each, in order.", leaseMany},
-		{"Holders lists what is held, by name and prefix, without nonces",
-			"Holders lists the leases that are held and whose name begins with prefix, by name; every one for \"\". Nonces are left out.", leaseHolders},
-		{"C15 a lease lives to the millisecond",
-			"Durations are counted in whole milliseconds; a fraction is rounded up.", leaseExact},
-		{"data may be any bytes, and none",
-			"Data: what the holder tells of itself; at most MaxData bytes.", leaseData},
+		{
+			"Acquire grants what nobody holds",
+			"Acquire grants want.Name to want.Nonce for ttl, and returns the lease with its token.", leaseGranted,
+		},
+		{
+			"a lease that another nonce holds is refused, and tells who",
+			"While another nonce holds it, whatever the Owner, it returns that lease beside ErrHeld.", leaseHeld,
+		},
+		{
+			"C17 the nonce that holds renews by Acquire and keeps its token",
+			"While the same nonce holds it, Acquire renews: the token stays, Data and Owner become want's.", leaseAcquiredAgain,
+		},
+		{
+			"Renew gives its time from now, and Data and Owner stay",
+			"Renew gives each held lease ttl from now, by Name, Nonce and Token; Data and Owner stay.", leaseRenewed,
+		},
+		{
+			"C18 only who holds a lease can renew or release it",
+			"ErrLost when that nonce and token do not hold it.", leaseOthers,
+		},
+		{
+			"a lease ends at its time, and not before",
+			"Acquire grants want.Name to want.Nonce for ttl.", leaseEnds,
+		},
+		{
+			"C19 a lease that ran out stays lost, even when nobody took it",
+			"A lease that ran out stays lost, even when nobody else took it.", leaseStaysLost,
+		},
+		{
+			"a released lease is free at once",
+			"Release gives each lease back, by Name, Nonce and Token.", leaseReleased,
+		},
+		{
+			"Release without a token compares the nonce alone",
+			"Token 0 compares the nonce alone, for an Acquire of unknown outcome.", leaseReleaseByNonce,
+		},
+		{
+			"Renew and Release answer for each lease, in order",
+			"It answers one lease and one error for each, in order.", leaseMany,
+		},
+		{
+			"Holders lists what is held, by name and prefix, without nonces",
+			"Holders lists the leases that are held and whose name begins with prefix, by name; every one for \"\". Nonces are left out.", leaseHolders,
+		},
+		{
+			"C15 a lease lives to the millisecond",
+			"Durations are counted in whole milliseconds; a fraction is rounded up.", leaseExact,
+		},
+		{
+			"data may be any bytes, and none",
+			"Data: what the holder tells of itself; at most MaxData bytes.", leaseData,
+		},
 	}
 }
 

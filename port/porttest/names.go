@@ -8,8 +8,10 @@ import (
 
 // badNames are no name of a topic, group, consumer, channel or lease on any backend.
 func badNames() []string {
-	return []string{"", strings.Repeat("n", 10_000), strings.Repeat("n", port.MaxName+1), ".a", "a.", "a..b", ".", "a b", "a/b", "a*",
-		"a\x00", "ä", "\xff", "a\n", "a:b", "{a}", "$"}
+	return []string{
+		"", strings.Repeat("n", 10_000), strings.Repeat("n", port.MaxName+1), ".a", "a.", "a..b", ".", "a b", "a/b", "a*",
+		"a\x00", "ä", "\xff", "a\n", "a:b", "{a}", "$",
+	}
 }
 
 // badKeys are no key, ID or owner on any backend.
@@ -19,8 +21,10 @@ func badKeys() []string {
 
 // oddKeys are good keys and IDs that a careless adapter stumbles over.
 func oddKeys() []string {
-	return []string{"k", " ", "*", "?", "[", "]", "[a]", `\`, `\*`, "a*b", "a:b", "a/b", "a.b", "{a}", "{}", "}{", "a b", "a\nb", "a\r\n", "\x00",
-		"a\x00b", "\xff\xfe", "ä", "%s", "'", `"`, "`", "$", "~", "a~b", "../a", "KEYS", "nil", "-", "0", strings.Repeat("\xff", port.MaxKey)}
+	return []string{
+		"k", " ", "*", "?", "[", "]", "[a]", `\`, `\*`, "a*b", "a:b", "a/b", "a.b", "{a}", "{}", "}{", "a b", "a\nb", "a\r\n", "\x00",
+		"a\x00b", "\xff\xfe", "ä", "%s", "'", `"`, "`", "$", "~", "a~b", "../a", "KEYS", "nil", "-", "0", strings.Repeat("\xff", port.MaxKey),
+	}
 }
 
 // overBody is a body that is too big, or nil where there is no limit that a test could pass.
@@ -45,18 +49,30 @@ func (t *trial) fullBody() []byte {
 
 func nameRules() []rule {
 	return []rule{
-		{"names may be as long as 128 bytes",
-			"CheckName answers ErrInvalid unless s has 1 to MaxName characters of A-Z a-z 0-9 . _ - and no empty part between dots.", longNames},
-		{"a dead-letter topic may be as long as its parts make it",
-			"A topic that ends in DeadSuffix may be longer, by a group's name and the suffix.", longDeadTopic},
-		{"IDs, keys and bodies may be any bytes",
-			"CheckKey answers ErrInvalid unless s has 1 to MaxKey bytes; any bytes will do.", oddMessages},
-		{"a body may be empty, and as large as Caps.MaxBody",
-			"MaxBody: bytes of a message body, signal payload or key's value.", bodies},
-		{"topics whose names resemble each other are different topics",
-			"All names are logical: a namespace or prefix of the adapter is never seen by a caller.", likeNames},
-		{"topics, keys and leases of another namespace are not seen",
-			"All names are logical: a namespace or prefix of the adapter is never seen by a caller.", namespaces},
+		{
+			"names may be as long as 128 bytes",
+			"CheckName answers ErrInvalid unless s has 1 to MaxName characters of A-Z a-z 0-9 . _ - and no empty part between dots.", longNames,
+		},
+		{
+			"a dead-letter topic may be as long as its parts make it",
+			"A topic that ends in DeadSuffix may be longer, by a group's name and the suffix.", longDeadTopic,
+		},
+		{
+			"IDs, keys and bodies may be any bytes",
+			"CheckKey answers ErrInvalid unless s has 1 to MaxKey bytes; any bytes will do.", oddMessages,
+		},
+		{
+			"a body may be empty, and as large as Caps.MaxBody",
+			"MaxBody: bytes of a message body, signal payload or key's value.", bodies,
+		},
+		{
+			"topics whose names resemble each other are different topics",
+			"All names are logical: a namespace or prefix of the adapter is never seen by a caller.", likeNames,
+		},
+		{
+			"topics, keys and leases of another namespace are not seen",
+			"All names are logical: a namespace or prefix of the adapter is never seen by a caller.", namespaces,
+		},
 	}
 }
 

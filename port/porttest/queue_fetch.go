@@ -12,28 +12,50 @@ import (
 
 func fetchRules() []rule {
 	return []rule{
-		{"messages come in the order of the log",
-			"Messages of one topic that were handed out before to nobody come in the order of the log.", fetchOrder},
-		{"a delivery tells its message, its place and that nothing happened to it",
-			"Delivery is one message on loan. Attempt, Lost, Crashes and Reason live with the message and the group on the server.", fetchFields},
-		{"Fetch takes what is there and no more than asked for",
-			"Fetch hands out at most limit messages. It waits for the first one and then takes what is there.", fetchLimit},
-		{"a Fetch that waits is handed what another process writes",
-			"It waits for the first one and then takes what is there.", fetchWaits},
-		{"Fetch of a group that does not exist makes none",
-			"ErrLost when the group does not exist (any more): it is never made anew by itself.", fetchLost},
-		{"a Fetch that waits ends when its group is dropped",
-			"ErrLost when the group does not exist (any more): it is never made anew by itself.", fetchDropped},
-		{"a call that waits ends with the cause of its ctx",
-			"A call that waits returns as soon as its context ends, with an error that wraps context.Cause.", waitCause},
-		{"a cancelled Fetch takes nothing that is written later",
-			"A consumer of the group fetches it and has it on loan.", fetchCancelled},
-		{"cancelling in Fetch loses nothing",
-			"A call that waits returns as soon as its context ends; nobody else of the group gets a message until the loan ran out.", fetchCancelLosesNothing},
-		{"C10 a call that waits delays no other call",
-			"Everything is safe for use by many goroutines at once.", waitDelaysNobody},
-		{"C4 a message on loan comes back after a restart under a new consumer's name",
-			"Consumer: a name with an incarnation's nonce, never used by two; nobody else of the group gets it until the loan ran out.", fetchAfterRestart},
+		{
+			"messages come in the order of the log",
+			"Messages of one topic that were handed out before to nobody come in the order of the log.", fetchOrder,
+		},
+		{
+			"a delivery tells its message, its place and that nothing happened to it",
+			"Delivery is one message on loan. Attempt, Lost, Crashes and Reason live with the message and the group on the server.", fetchFields,
+		},
+		{
+			"Fetch takes what is there and no more than asked for",
+			"Fetch hands out at most limit messages. It waits for the first one and then takes what is there.", fetchLimit,
+		},
+		{
+			"a Fetch that waits is handed what another process writes",
+			"It waits for the first one and then takes what is there.", fetchWaits,
+		},
+		{
+			"Fetch of a group that does not exist makes none",
+			"ErrLost when the group does not exist (any more): it is never made anew by itself.", fetchLost,
+		},
+		{
+			"a Fetch that waits ends when its group is dropped",
+			"ErrLost when the group does not exist (any more): it is never made anew by itself.", fetchDropped,
+		},
+		{
+			"a call that waits ends with the cause of its ctx",
+			"A call that waits returns as soon as its context ends, with an error that wraps context.Cause.", waitCause,
+		},
+		{
+			"a cancelled Fetch takes nothing that is written later",
+			"A consumer of the group fetches it and has it on loan.", fetchCancelled,
+		},
+		{
+			"cancelling in Fetch loses nothing",
+			"A call that waits returns as soon as its context ends; nobody else of the group gets a message until the loan ran out.", fetchCancelLosesNothing,
+		},
+		{
+			"C10 a call that waits delays no other call",
+			"Everything is safe for use by many goroutines at once.", waitDelaysNobody,
+		},
+		{
+			"C4 a message on loan comes back after a restart under a new consumer's name",
+			"Consumer: a name with an incarnation's nonce, never used by two; nobody else of the group gets it until the loan ran out.", fetchAfterRestart,
+		},
 	}
 }
 

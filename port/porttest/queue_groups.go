@@ -11,20 +11,34 @@ import (
 
 func joinRules() []rule {
 	return []rule{
-		{"C1 what was written before there was a group is there for one that starts at Earliest",
-			"A new group starts at g.From; Earliest is before the first entry that is kept.", joinEarliest},
-		{"a group that starts at Latest is handed what is written from then on",
-			"Latest: after the last entry there is now.", joinLatest},
-		{"a group that starts at an offset is handed what comes after it",
-			"A group that exists stays where it is; a new one starts at g.From.", joinOffset},
-		{"C11 a group that exists stays where it is, whatever From says",
-			"A group that exists stays where it is; a new one starts at g.From.", joinAgain},
-		{"nothing written after Join returned is missed",
-			"Join returns when the group exists: nothing written from then on is missed by it.", joinMissesNothing},
-		{"C1 each group is handed every message",
-			"A message in a topic is handed to each group by one path.", groupsGetAll},
-		{"C2 consumers of a group share its messages, each handed out once",
-			"A consumer of the group fetches it and has it on loan; nobody else of the group gets it until the loan ran out.", consumersShare},
+		{
+			"C1 what was written before there was a group is there for one that starts at Earliest",
+			"A new group starts at g.From; Earliest is before the first entry that is kept.", joinEarliest,
+		},
+		{
+			"a group that starts at Latest is handed what is written from then on",
+			"Latest: after the last entry there is now.", joinLatest,
+		},
+		{
+			"a group that starts at an offset is handed what comes after it",
+			"A group that exists stays where it is; a new one starts at g.From.", joinOffset,
+		},
+		{
+			"C11 a group that exists stays where it is, whatever From says",
+			"A group that exists stays where it is; a new one starts at g.From.", joinAgain,
+		},
+		{
+			"nothing written after Join returned is missed",
+			"Join returns when the group exists: nothing written from then on is missed by it.", joinMissesNothing,
+		},
+		{
+			"C1 each group is handed every message",
+			"A message in a topic is handed to each group by one path.", groupsGetAll,
+		},
+		{
+			"C2 consumers of a group share its messages, each handed out once",
+			"A consumer of the group fetches it and has it on loan; nobody else of the group gets it until the loan ran out.", consumersShare,
+		},
 	}
 }
 

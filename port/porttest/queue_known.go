@@ -10,16 +10,26 @@ import (
 
 func windowRules() []rule {
 	return []rule{
-		{"a message whose ID was written in the window is left out and named, and the rest is applied",
-			"A message whose ID was written to its topic within the topic's window is left out, the rest is applied, and a DuplicateError names it.", windowDuplicate},
-		{"the window is the topic's, for every process",
-			"A message whose ID was written to its topic within the topic's window is left out.", windowPerTopic},
-		{"an ID is free again after the window",
-			"What is known for a time (Window, Group.Remember, BatchWindow) is known for at least that long, and for at most twice as long and a second.", windowEnds},
-		{"a topic without a window takes every ID again",
-			"Window: negative: not at all.", windowNone},
-		{"a message that was refused leaves its ID unknown",
-			"Write makes one step: all of b or nothing.", windowRefused},
+		{
+			"a message whose ID was written in the window is left out and named, and the rest is applied",
+			"A message whose ID was written to its topic within the topic's window is left out, the rest is applied, and a DuplicateError names it.", windowDuplicate,
+		},
+		{
+			"the window is the topic's, for every process",
+			"A message whose ID was written to its topic within the topic's window is left out.", windowPerTopic,
+		},
+		{
+			"an ID is free again after the window",
+			"What is known for a time (Window, Group.Remember, BatchWindow) is known for at least that long, and for at most twice as long and a second.", windowEnds,
+		},
+		{
+			"a topic without a window takes every ID again",
+			"Window: negative: not at all.", windowNone,
+		},
+		{
+			"a message that was refused leaves its ID unknown",
+			"Write makes one step: all of b or nothing.", windowRefused,
+		},
 	}
 }
 
@@ -89,18 +99,30 @@ func windowRefused(t *trial) {
 
 func rememberRules() []rule {
 	return []rule{
-		{"a message whose ID the group remembers is acknowledged and not handed out",
-			"A message whose ID the group remembers is acknowledged and not handed out.", rememberAtFetch},
-		{"of two messages of one ID on loan, one acknowledgement is applied",
-			"A DuplicateError with Whole: the message's ID was remembered: it is acknowledged, and nothing of Then happened.", rememberAtSettle},
-		{"only an acknowledgement is remembered",
-			"Remember: how long an acknowledged ID is known to the group.", rememberAcksOnly},
-		{"a group remembers for itself, and only when it is asked to",
-			"Remember: how long an acknowledged ID is known to the group; default not at all.", rememberPerGroup},
-		{"an ID is forgotten, but not before its time",
-			"What is known for a time (Window, Group.Remember, BatchWindow) is known for at least that long, and for at most twice as long and a second.", rememberEnds},
-		{"an acknowledgement that was refused is not remembered",
-			"Nothing happened, and the loan stays.", rememberRefused},
+		{
+			"a message whose ID the group remembers is acknowledged and not handed out",
+			"A message whose ID the group remembers is acknowledged and not handed out.", rememberAtFetch,
+		},
+		{
+			"of two messages of one ID on loan, one acknowledgement is applied",
+			"A DuplicateError with Whole: the message's ID was remembered: it is acknowledged, and nothing of Then happened.", rememberAtSettle,
+		},
+		{
+			"only an acknowledgement is remembered",
+			"Remember: how long an acknowledged ID is known to the group.", rememberAcksOnly,
+		},
+		{
+			"a group remembers for itself, and only when it is asked to",
+			"Remember: how long an acknowledged ID is known to the group; default not at all.", rememberPerGroup,
+		},
+		{
+			"an ID is forgotten, but not before its time",
+			"What is known for a time (Window, Group.Remember, BatchWindow) is known for at least that long, and for at most twice as long and a second.", rememberEnds,
+		},
+		{
+			"an acknowledgement that was refused is not remembered",
+			"Nothing happened, and the loan stays.", rememberRefused,
+		},
 	}
 }
 

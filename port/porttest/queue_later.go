@@ -9,16 +9,26 @@ import (
 
 func addressedRules() []rule {
 	return []rule{
-		{"an addressed message goes to its group alone",
-			"Group: addresses one group alone, outside of the log.", addressedAlone},
-		{"an addressed message never meets the window",
-			"An addressed message never is (left out).", addressedPastWindow},
-		{"an addressed message is on loan, returned and settled like any other",
-			"Attempt, Lost, Crashes and Reason live with the message and the group on the server.", addressedLife},
-		{"an addressed message waits for its time",
-			"At: not to be seen before, by the server's clock.", addressedDelay},
-		{"a redrive takes the dead letter and brings the message, twice within the window",
-			"A removal of what is not there is refused with ErrNotFound; an addressed message is never left out as a duplicate.", redrive},
+		{
+			"an addressed message goes to its group alone",
+			"Group: addresses one group alone, outside of the log.", addressedAlone,
+		},
+		{
+			"an addressed message never meets the window",
+			"An addressed message never is (left out).", addressedPastWindow,
+		},
+		{
+			"an addressed message is on loan, returned and settled like any other",
+			"Attempt, Lost, Crashes and Reason live with the message and the group on the server.", addressedLife,
+		},
+		{
+			"an addressed message waits for its time",
+			"At: not to be seen before, by the server's clock.", addressedDelay,
+		},
+		{
+			"a redrive takes the dead letter and brings the message, twice within the window",
+			"A removal of what is not there is refused with ErrNotFound; an addressed message is never left out as a duplicate.", redrive,
+		},
 	}
 }
 
@@ -120,16 +130,26 @@ func redrive(t *trial) {
 
 func delayRules() []rule {
 	return []rule{
-		{"a delayed message comes at its time, to every group",
-			"At: not to be seen before, by the server's clock; delayed messages will come to every group.", delayComes},
-		{"a delayed message enters the log when it is due",
-			"Addressed messages are not in the log, delayed ones once they are due.", delayInLog},
-		{"a message whose time has passed comes at once",
-			"At: not to be seen before, by the server's clock; default now.", delayPast},
-		{"a delayed message has its ID in the window from its write",
-			"A message without Group whose ID was written to its topic within the topic's window is left out.", delayWindow},
-		{"delayed messages come in the order of their times",
-			"Messages of one topic that were handed out before to nobody come in the order of the log.", delayOrder},
+		{
+			"a delayed message comes at its time, to every group",
+			"At: not to be seen before, by the server's clock; delayed messages will come to every group.", delayComes,
+		},
+		{
+			"a delayed message enters the log when it is due",
+			"Addressed messages are not in the log, delayed ones once they are due.", delayInLog,
+		},
+		{
+			"a message whose time has passed comes at once",
+			"At: not to be seen before, by the server's clock; default now.", delayPast,
+		},
+		{
+			"a delayed message has its ID in the window from its write",
+			"A message without Group whose ID was written to its topic within the topic's window is left out.", delayWindow,
+		},
+		{
+			"delayed messages come in the order of their times",
+			"Messages of one topic that were handed out before to nobody come in the order of the log.", delayOrder,
+		},
 	}
 }
 

@@ -9,20 +9,34 @@ import (
 
 func loanRules() []rule {
 	return []rule{
-		{"a message on loan is handed to nobody else",
-			"Nobody else of the group gets it until the loan ran out.", loanKept},
-		{"a loan that ran out passes on, and not before",
-			"Nobody else of the group gets it until the loan ran out.", loanEnds},
-		{"Extend lends from now on",
-			"Extend makes each loan last for g.Loan from now.", extendLends},
-		{"Extend of what was settled or passed on is stale and takes nothing back",
-			"ErrStale when the message was settled or its loan passed on.", extendStale},
-		{"Extend answers one error for each hold, in order",
-			"It answers one error for each hold, in order.", extendMany},
-		{"two loan times in one group are kept apart",
-			"Members may differ (in Group.Loan).", twoLoans},
-		{"the time of a first delivery stays with the message",
-			"FirstAt: when it first became available to the group: the time of its entry.", firstAtStays},
+		{
+			"a message on loan is handed to nobody else",
+			"Nobody else of the group gets it until the loan ran out.", loanKept,
+		},
+		{
+			"a loan that ran out passes on, and not before",
+			"Nobody else of the group gets it until the loan ran out.", loanEnds,
+		},
+		{
+			"Extend lends from now on",
+			"Extend makes each loan last for g.Loan from now.", extendLends,
+		},
+		{
+			"Extend of what was settled or passed on is stale and takes nothing back",
+			"ErrStale when the message was settled or its loan passed on.", extendStale,
+		},
+		{
+			"Extend answers one error for each hold, in order",
+			"It answers one error for each hold, in order.", extendMany,
+		},
+		{
+			"two loan times in one group are kept apart",
+			"Members may differ (in Group.Loan).", twoLoans,
+		},
+		{
+			"the time of a first delivery stays with the message",
+			"FirstAt: when it first became available to the group: the time of its entry.", firstAtStays,
+		},
 	}
 }
 
@@ -133,14 +147,22 @@ func firstAtStays(t *trial) {
 
 func accountRules() []rule {
 	return []rule{
-		{"a recorded start that nothing settled is a crash, and the neighbours of a poison message are not blamed",
-			"Begin records that the handling starts: if this loan runs out unsettled, Crashes counts it.", poison},
-		{"a start that ends in a settlement is no crash",
-			"Crashes: loans that ran out after a recorded start.", beginSettled},
-		{"attempts, losses, crashes and the reason are kept side by side",
-			"Attempt, Lost, Crashes and Reason live with the message and the group on the server.", accounts},
-		{"each group keeps its own account of a message",
-			"Attempt, Lost, Crashes and Reason live with the message and the group on the server.", accountsByGroup},
+		{
+			"a recorded start that nothing settled is a crash, and the neighbours of a poison message are not blamed",
+			"Begin records that the handling starts: if this loan runs out unsettled, Crashes counts it.", poison,
+		},
+		{
+			"a start that ends in a settlement is no crash",
+			"Crashes: loans that ran out after a recorded start.", beginSettled,
+		},
+		{
+			"attempts, losses, crashes and the reason are kept side by side",
+			"Attempt, Lost, Crashes and Reason live with the message and the group on the server.", accounts,
+		},
+		{
+			"each group keeps its own account of a message",
+			"Attempt, Lost, Crashes and Reason live with the message and the group on the server.", accountsByGroup,
+		},
 	}
 }
 

@@ -12,24 +12,42 @@ import (
 
 func readRules() []rule {
 	return []rule{
-		{"Read returns what comes after an offset, in order",
-			"Read returns entries of the log after r.After, in order.", readAfter},
-		{"an entry is read as it was written",
-			"Stored is an entry of a log; its At is zero.", readFields},
-		{"Read of what is not there yet returns nothing and no error",
-			"No entry and no error means that there is none yet.", readNothing},
-		{"Read waits for the first entry, and no longer than asked",
-			"It waits up to r.Wait for the first.", readWaits},
-		{"Read touches no group",
-			"Without touching any group.", readTouchesNothing},
-		{"a removed entry is gone for readers and groups, and makes no gap",
-			"Removal takes one entry out of a log, for readers and groups alike.", readRemoved},
-		{"a removed entry that is on loan may still be settled",
-			"A loan of it that is out may still be settled; nobody gets it any more.", removedOnLoan},
-		{"an offset of no log is refused",
-			"ErrGap when r.After is of another log.", readForeign},
-		{"no entry appears at or below an offset that a reader was given",
-			"An entry never appears at or below an offset that any reader was given.", readSkipsNothing},
+		{
+			"Read returns what comes after an offset, in order",
+			"Read returns entries of the log after r.After, in order.", readAfter,
+		},
+		{
+			"an entry is read as it was written",
+			"Stored is an entry of a log; its At is zero.", readFields,
+		},
+		{
+			"Read of what is not there yet returns nothing and no error",
+			"No entry and no error means that there is none yet.", readNothing,
+		},
+		{
+			"Read waits for the first entry, and no longer than asked",
+			"It waits up to r.Wait for the first.", readWaits,
+		},
+		{
+			"Read touches no group",
+			"Without touching any group.", readTouchesNothing,
+		},
+		{
+			"a removed entry is gone for readers and groups, and makes no gap",
+			"Removal takes one entry out of a log, for readers and groups alike.", readRemoved,
+		},
+		{
+			"a removed entry that is on loan may still be settled",
+			"A loan of it that is out may still be settled; nobody gets it any more.", removedOnLoan,
+		},
+		{
+			"an offset of no log is refused",
+			"ErrGap when r.After is of another log.", readForeign,
+		},
+		{
+			"no entry appears at or below an offset that a reader was given",
+			"An entry never appears at or below an offset that any reader was given.", readSkipsNothing,
+		},
 	}
 }
 

@@ -11,22 +11,38 @@ import (
 
 func retentionRules() []rule {
 	return []rule{
-		{"C25 a topic that nobody holds keeps to its MaxCount",
-			"Retention removes the oldest entries first, some time after a limit was passed.", retainCount},
-		{"C25 a topic that nobody holds keeps to its MaxBytes",
-			"Retention removes the oldest entries first, some time after a limit was passed.", retainBytes},
-		{"C25 entries over their age are removed, and an offset before them is a gap",
-			"ErrGap when an entry after r.After was trimmed.", retainAge},
-		{"C25 retention never passes what a group has not finished",
-			"Never one that a group has not finished: a group that nobody serves keeps its topic whole until it is dropped.", retainUnfinished},
-		{"C25 a topic full of what its groups have not finished refuses, and nothing happened",
-			"A write to a topic that stands at MaxCount or MaxBytes (an adapter may let it exceed them by a tenth) and cannot be trimmed is refused with ErrUnavailable.", fullRefuses},
-		{"a topic that was full goes on when its groups have finished",
-			"A write to a topic that stands at MaxCount and cannot be trimmed is refused.", fullGoesOn},
-		{"an acknowledgement whose step meets a full topic is refused, and the loan stays",
-			"ErrUnavailable for Then as in Write: nothing happened, and the loan stays.", fullThen},
-		{"an age that was given up keeps old entries",
-			"MaxAge: negative: none.", retainNoAge},
+		{
+			"C25 a topic that nobody holds keeps to its MaxCount",
+			"Retention removes the oldest entries first, some time after a limit was passed.", retainCount,
+		},
+		{
+			"C25 a topic that nobody holds keeps to its MaxBytes",
+			"Retention removes the oldest entries first, some time after a limit was passed.", retainBytes,
+		},
+		{
+			"C25 entries over their age are removed, and an offset before them is a gap",
+			"ErrGap when an entry after r.After was trimmed.", retainAge,
+		},
+		{
+			"C25 retention never passes what a group has not finished",
+			"Never one that a group has not finished: a group that nobody serves keeps its topic whole until it is dropped.", retainUnfinished,
+		},
+		{
+			"C25 a topic full of what its groups have not finished refuses, and nothing happened",
+			"A write to a topic that stands at MaxCount or MaxBytes (an adapter may let it exceed them by a tenth) and cannot be trimmed is refused with ErrUnavailable.", fullRefuses,
+		},
+		{
+			"a topic that was full goes on when its groups have finished",
+			"A write to a topic that stands at MaxCount and cannot be trimmed is refused.", fullGoesOn,
+		},
+		{
+			"an acknowledgement whose step meets a full topic is refused, and the loan stays",
+			"ErrUnavailable for Then as in Write: nothing happened, and the loan stays.", fullThen,
+		},
+		{
+			"an age that was given up keeps old entries",
+			"MaxAge: negative: none.", retainNoAge,
+		},
 	}
 }
 

@@ -11,32 +11,58 @@ import (
 
 func settleRules() []rule {
 	return []rule{
-		{"an acknowledged message never comes again",
-			"Ack: done.", ackEnds},
-		{"a returned message waits and counts",
-			"Return: failed: Attempt + 1, and again after After.", returnWaits},
-		{"a released message waits and counts nothing",
-			"Release: handed back: counts nothing, and again after After.", releaseWaits},
-		{"what waits in one group waits in no other",
-			"After, of Return and Release: how long nobody gets it; each group settles each message once.", waitsInOneGroup},
-		{"the first settlement wins over every other",
-			"Each group settles each message once: the first settlement wins, every other is ErrStale and did nothing.", firstWins},
-		{"the first of many settlements at once wins",
-			"Each group settles each message once: the first settlement wins, every other is ErrStale and did nothing.", firstOfManyWins},
-		{"a message is settled once within one call, too",
-			"Settle settles each message by its verdict, whole or not at all, in order.", settleTwiceInOneCall},
-		{"a loan that passed on is settled once, and where Caps.Fenced not by the one who lost it",
-			"Fenced: a receipt whose loan passed on cannot settle, not even first.", zombie},
-		{"a late settlement counts while nobody else was handed the message",
-			"ErrStale: settled before, or, where Caps.Fenced, its loan passed on.", lateSettlement},
-		{"settlements of one call stand alone",
-			"Settle settles each message by its verdict, whole or not at all, in order. It answers one error for each.", settleEach},
-		{"a receipt that stands for nothing settles nothing",
-			"Receipt stands for one loan of one message: its entry, its group, its consumer and how often it was lent.", strangeReceipts},
-		{"a group that was dropped settles and extends nothing",
-			"ErrLost: the group does not exist any more.", settleLost},
-		{"a reason may have 4096 bytes of any kind",
-			"Reason: of Return; at most MaxReason bytes.", longReason},
+		{
+			"an acknowledged message never comes again",
+			"Ack: done.", ackEnds,
+		},
+		{
+			"a returned message waits and counts",
+			"Return: failed: Attempt + 1, and again after After.", returnWaits,
+		},
+		{
+			"a released message waits and counts nothing",
+			"Release: handed back: counts nothing, and again after After.", releaseWaits,
+		},
+		{
+			"what waits in one group waits in no other",
+			"After, of Return and Release: how long nobody gets it; each group settles each message once.", waitsInOneGroup,
+		},
+		{
+			"the first settlement wins over every other",
+			"Each group settles each message once: the first settlement wins, every other is ErrStale and did nothing.", firstWins,
+		},
+		{
+			"the first of many settlements at once wins",
+			"Each group settles each message once: the first settlement wins, every other is ErrStale and did nothing.", firstOfManyWins,
+		},
+		{
+			"a message is settled once within one call, too",
+			"Settle settles each message by its verdict, whole or not at all, in order.", settleTwiceInOneCall,
+		},
+		{
+			"a loan that passed on is settled once, and where Caps.Fenced not by the one who lost it",
+			"Fenced: a receipt whose loan passed on cannot settle, not even first.", zombie,
+		},
+		{
+			"a late settlement counts while nobody else was handed the message",
+			"ErrStale: settled before, or, where Caps.Fenced, its loan passed on.", lateSettlement,
+		},
+		{
+			"settlements of one call stand alone",
+			"Settle settles each message by its verdict, whole or not at all, in order. It answers one error for each.", settleEach,
+		},
+		{
+			"a receipt that stands for nothing settles nothing",
+			"Receipt stands for one loan of one message: its entry, its group, its consumer and how often it was lent.", strangeReceipts,
+		},
+		{
+			"a group that was dropped settles and extends nothing",
+			"ErrLost: the group does not exist any more.", settleLost,
+		},
+		{
+			"a reason may have 4096 bytes of any kind",
+			"Reason: of Return; at most MaxReason bytes.", longReason,
+		},
 	}
 }
 
@@ -243,8 +269,10 @@ func strangeReceipts(t *trial) {
 	foreign := t.group("orders.more", "c1")
 	t.b.queued(foreign, 1)
 	mine := t.b.one(g)
-	strange := []port.Receipt{"x", "0", "\x00", "\xff\xfe", "1-1", "a|b|c|d", "{}", port.Receipt(strings.Repeat("r", 10_000)),
-		t.b.one(other).Receipt, t.b.one(foreign).Receipt, mine.Receipt + "0", mine.Receipt[:len(mine.Receipt)-1]}
+	strange := []port.Receipt{
+		"x", "0", "\x00", "\xff\xfe", "1-1", "a|b|c|d", "{}", port.Receipt(strings.Repeat("r", 10_000)),
+		t.b.one(other).Receipt, t.b.one(foreign).Receipt, mine.Receipt + "0", mine.Receipt[:len(mine.Receipt)-1],
+	}
 	for _, r := range strange {
 		t.b.refused(g, port.Settlement{Receipt: r}, port.ErrStale, port.ErrInvalid)
 		t.b.refused(g, port.Settlement{Receipt: r, Verdict: port.Return}, port.ErrStale, port.ErrInvalid)

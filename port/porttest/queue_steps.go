@@ -10,26 +10,46 @@ import (
 
 func stepRules() []rule {
 	return []rule{
-		{"a step does all that it says",
-			"Write makes one step: all of b or nothing.", stepDone},
-		{"a step that is refused did nothing",
-			"A condition that does not hold refuses it with ErrConflict, a removal of what is not there, or a message addressed to a group that is not there, with ErrNotFound, an old fence with a FenceError.", stepRefused},
-		{"a step that is repeated with its ID is applied once",
-			"With an ID that was applied within BatchWindow it applies nothing and returns nil.", stepRepeated},
-		{"a batch ID is known for its window, and not for ever",
-			"What is known for a time (Window, Group.Remember, BatchWindow) is known for at least that long, and for at most twice as long and a second.", stepWindow},
-		{"a step that was refused leaves its ID unknown",
-			"A refused batch leaves its ID unknown.", stepRefusedID},
-		{"steps with one ID at once are applied once",
-			"With an ID that was applied within BatchWindow it applies nothing and returns nil.", stepRace},
-		{"a step may have as many parts as MaxParts, of every kind",
-			"MaxParts: messages, changes and removals in one batch, together.", stepLarge},
-		{"a step across families works, or is refused as Caps say",
-			"AtomicFamily: a step across families is ErrUnsupported.", stepFamilies},
-		{"a step with nothing to do does nothing",
-			"Batch is one step: all of it or none.", stepEmpty},
-		{"the changes of a step keep what they say of time",
-			"KeepTTL in Change.TTL leaves the key's time to live as it was.", stepTTL},
+		{
+			"a step does all that it says",
+			"Write makes one step: all of b or nothing.", stepDone,
+		},
+		{
+			"a step that is refused did nothing",
+			"A condition that does not hold refuses it with ErrConflict, a removal of what is not there, or a message addressed to a group that is not there, with ErrNotFound, an old fence with a FenceError.", stepRefused,
+		},
+		{
+			"a step that is repeated with its ID is applied once",
+			"With an ID that was applied within BatchWindow it applies nothing and returns nil.", stepRepeated,
+		},
+		{
+			"a batch ID is known for its window, and not for ever",
+			"What is known for a time (Window, Group.Remember, BatchWindow) is known for at least that long, and for at most twice as long and a second.", stepWindow,
+		},
+		{
+			"a step that was refused leaves its ID unknown",
+			"A refused batch leaves its ID unknown.", stepRefusedID,
+		},
+		{
+			"steps with one ID at once are applied once",
+			"With an ID that was applied within BatchWindow it applies nothing and returns nil.", stepRace,
+		},
+		{
+			"a step may have as many parts as MaxParts, of every kind",
+			"MaxParts: messages, changes and removals in one batch, together.", stepLarge,
+		},
+		{
+			"a step across families works, or is refused as Caps say",
+			"AtomicFamily: a step across families is ErrUnsupported.", stepFamilies,
+		},
+		{
+			"a step with nothing to do does nothing",
+			"Batch is one step: all of it or none.", stepEmpty,
+		},
+		{
+			"the changes of a step keep what they say of time",
+			"KeepTTL in Change.TTL leaves the key's time to live as it was.", stepTTL,
+		},
 	}
 }
 
@@ -51,7 +71,7 @@ func stepRefused(t *trial) {
 		r.spoil(&bad)
 		err := t.b.step(bad)
 		t.is(err, "a step that "+r.what, r.want)
-		if fence, ok := errors.AsType[*port.FenceError](err); ok != (r.want == port.ErrStale) {
+		if fence, ok := errors.AsType[*port.FenceError](err); ok != errors.Is(r.want, port.ErrStale) {
 			t.fatalf("a step that %s: FenceError is %v in %v", r.what, fence, err)
 		}
 		t.undone(r.what)

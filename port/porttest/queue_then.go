@@ -9,16 +9,26 @@ import (
 
 func thenRules() []rule {
 	return []rule{
-		{"what an acknowledgement brings happens with it",
-			"Ack: done: its ID is remembered, and Then is applied in the same step.", thenHappens},
-		{"a step that is refused refuses its acknowledgement, and the loan stays",
-			"ErrConflict, ErrNotFound, ErrUnavailable and FenceError for Then as in Write: nothing happened, and the loan stays.", thenRefused},
-		{"an acknowledgement leaves out what its step repeats",
-			"nil: settled. Of Then, duplicate messages were left out as in Write (they repeat what is there).", thenDuplicates},
-		{"a stale acknowledgement brings nothing",
-			"Every other settlement is ErrStale and did nothing.", thenStale},
-		{"a step may remove, write and change where it is acknowledged",
-			"Then: of Ack: what happens in the same step.", thenOwnTopic},
+		{
+			"what an acknowledgement brings happens with it",
+			"Ack: done: its ID is remembered, and Then is applied in the same step.", thenHappens,
+		},
+		{
+			"a step that is refused refuses its acknowledgement, and the loan stays",
+			"ErrConflict, ErrNotFound, ErrUnavailable and FenceError for Then as in Write: nothing happened, and the loan stays.", thenRefused,
+		},
+		{
+			"an acknowledgement leaves out what its step repeats",
+			"nil: settled. Of Then, duplicate messages were left out as in Write (they repeat what is there).", thenDuplicates,
+		},
+		{
+			"a stale acknowledgement brings nothing",
+			"Every other settlement is ErrStale and did nothing.", thenStale,
+		},
+		{
+			"a step may remove, write and change where it is acknowledged",
+			"Then: of Ack: what happens in the same step.", thenOwnTopic,
+		},
 	}
 }
 
@@ -112,7 +122,7 @@ func thenRefused(t *trial) {
 		r.spoil(&bad)
 		err := t.b.settled(g, port.Settlement{Receipt: d.Receipt, Then: bad})[0]
 		t.is(err, "an acknowledgement whose step "+r.what, r.want)
-		if fence, ok := errors.AsType[*port.FenceError](err); ok != (r.want == port.ErrStale) {
+		if fence, ok := errors.AsType[*port.FenceError](err); ok != errors.Is(r.want, port.ErrStale) {
 			t.fatalf("a step that %s: FenceError is %v in %v", r.what, fence, err)
 		}
 		t.undone(r.what)

@@ -9,22 +9,38 @@ import (
 
 func topicRules() []rule {
 	return []rule{
-		{"Write and Join make a topic with the default limits",
-			"Write and Join create a topic with the defaults, so Declare is needed for other limits alone.", topicDefaults},
-		{"Declare sets limits, and a zero field leaves what is set",
-			"A zero field leaves what is set, or the default for a new topic.", topicDeclare},
-		{"Declare makes a topic, for every process",
-			"Declare sets a topic's limits, and creates it when there is none.", topicShared},
-		{"C22 Inspect yields the topics that match, by name",
-			"Inspect yields the topics whose name matches pattern (see Match), by name.", inspectGlobs},
-		{"Inspect tells a malformed pattern as its last item",
-			"An error is the last item.", inspectArguments},
-		{"Inspect counts entries and tells the first and the last",
-			"TopicInfo is what a topic holds now.", inspectTopic},
-		{"Inspect counts what a group can fetch, has on loan and waits for",
-			"GroupInfo is where a group stands.", inspectGroup},
-		{"Inspect tells the oldest message that a group has not finished",
-			"Oldest: FirstAt of the oldest message that is not finished; zero when there is none.", inspectOldest},
+		{
+			"Write and Join make a topic with the default limits",
+			"Write and Join create a topic with the defaults, so Declare is needed for other limits alone.", topicDefaults,
+		},
+		{
+			"Declare sets limits, and a zero field leaves what is set",
+			"A zero field leaves what is set, or the default for a new topic.", topicDeclare,
+		},
+		{
+			"Declare makes a topic, for every process",
+			"Declare sets a topic's limits, and creates it when there is none.", topicShared,
+		},
+		{
+			"C22 Inspect yields the topics that match, by name",
+			"Inspect yields the topics whose name matches pattern (see Match), by name.", inspectGlobs,
+		},
+		{
+			"Inspect tells a malformed pattern as its last item",
+			"An error is the last item.", inspectArguments,
+		},
+		{
+			"Inspect counts entries and tells the first and the last",
+			"TopicInfo is what a topic holds now.", inspectTopic,
+		},
+		{
+			"Inspect counts what a group can fetch, has on loan and waits for",
+			"GroupInfo is where a group stands.", inspectGroup,
+		},
+		{
+			"Inspect tells the oldest message that a group has not finished",
+			"Oldest: FirstAt of the oldest message that is not finished; zero when there is none.", inspectOldest,
+		},
 	}
 }
 
@@ -75,7 +91,8 @@ func inspectGlobs(t *trial) {
 		}
 		same(t, "topics that match "+pattern, got, want)
 	}
-	for range t.b.Inspect(t.ctx, "*") {
+	for _, err := range t.b.Inspect(t.ctx, "*") {
+		t.must(err, "a loop that is left")
 		break // a loop may be left
 	}
 }
@@ -156,18 +173,30 @@ func inspectOldest(t *trial) {
 
 func dropRules() []rule {
 	return []rule{
-		{"a dropped group is gone, and others stay",
-			"Drop gives up a group with what it has not finished.", dropGroup},
-		{"a group that is made again starts at its From",
-			"A group that exists stays where it is; a new one starts at g.From.", dropAndJoin},
-		{"a dropped topic is gone with all its groups",
-			"Drop gives up, with group \"\", the topic with all its groups.", dropTopic},
-		{"Drop is refused while a message is on loan",
-			"ErrConflict while someone has a message of it on loan.", dropLoaned},
-		{"Drop of what is not there is told",
-			"ErrNotFound when there is none.", dropNothing},
-		{"an offset of a dropped topic is a gap in the next of its name",
-			"ErrGap when r.After is of another log (an earlier topic of that name).", dropEra},
+		{
+			"a dropped group is gone, and others stay",
+			"Drop gives up a group with what it has not finished.", dropGroup,
+		},
+		{
+			"a group that is made again starts at its From",
+			"A group that exists stays where it is; a new one starts at g.From.", dropAndJoin,
+		},
+		{
+			"a dropped topic is gone with all its groups",
+			"Drop gives up, with group \"\", the topic with all its groups.", dropTopic,
+		},
+		{
+			"Drop is refused while a message is on loan",
+			"ErrConflict while someone has a message of it on loan.", dropLoaned,
+		},
+		{
+			"Drop of what is not there is told",
+			"ErrNotFound when there is none.", dropNothing,
+		},
+		{
+			"an offset of a dropped topic is a gap in the next of its name",
+			"ErrGap when r.After is of another log (an earlier topic of that name).", dropEra,
+		},
 	}
 }
 

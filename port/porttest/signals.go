@@ -15,32 +15,58 @@ import (
 
 func signalRules() []rule {
 	return []rule{
-		{"a listener hears what is signalled after Listen returned",
-			"Listen is live when it returns: what is signalled from then on is yielded.", signalIsHeard},
-		{"a signal from before Listen is not heard",
-			"Signals are live and at most once: they reach those who listen now, and nobody else.", signalIsNotKept},
-		{"every listener of every process hears a signal",
-			"Signal sends payload to everyone who listens to channel at this moment.", signalReachesAll},
-		{"C20 a signal that nobody hears is no error",
-			"That nobody does is not an error.", signalToNobody},
-		{"C22 the globs of Listen are those of Match",
-			"Patterns are globs (see Match).", signalGlobs},
-		{"C2 a signal that several patterns match is yielded once",
-			"What is signalled from then on is yielded, once, however many of the patterns match it.", signalOnce},
-		{"signals of one sender come in the order in which it sent them",
-			"In the order in which one sender sent it.", signalOrder},
-		{"a slow loop loses no signal without being told",
-			"When the buffer overflows, or the connection broke, it yields ErrGap at that place and goes on.", signalGap},
-		{"a payload comes as it was sent",
-			"Signal sends payload to everyone who listens.", signalPayloads},
-		{"a listener's sequence ends without an error when its ctx ends",
-			"The sequence ends without an error when ctx ends.", signalCtx},
-		{"a listener may leave its loop and another hears on",
-			"Leaving the loop, or the end of ctx, frees what it holds.", signalLeave},
-		{"signals stay within their namespace",
-			"All names are logical: a namespace or prefix of the adapter is never seen by a caller.", signalNamespace},
-		{"wrong arguments of Signal and Listen are refused",
-			"A call with an invalid argument answers ErrInvalid before anything happened.", signalArguments},
+		{
+			"a listener hears what is signalled after Listen returned",
+			"Listen is live when it returns: what is signalled from then on is yielded.", signalIsHeard,
+		},
+		{
+			"a signal from before Listen is not heard",
+			"Signals are live and at most once: they reach those who listen now, and nobody else.", signalIsNotKept,
+		},
+		{
+			"every listener of every process hears a signal",
+			"Signal sends payload to everyone who listens to channel at this moment.", signalReachesAll,
+		},
+		{
+			"C20 a signal that nobody hears is no error",
+			"That nobody does is not an error.", signalToNobody,
+		},
+		{
+			"C22 the globs of Listen are those of Match",
+			"Patterns are globs (see Match).", signalGlobs,
+		},
+		{
+			"C2 a signal that several patterns match is yielded once",
+			"What is signalled from then on is yielded, once, however many of the patterns match it.", signalOnce,
+		},
+		{
+			"signals of one sender come in the order in which it sent them",
+			"In the order in which one sender sent it.", signalOrder,
+		},
+		{
+			"a slow loop loses no signal without being told",
+			"When the buffer overflows, or the connection broke, it yields ErrGap at that place and goes on.", signalGap,
+		},
+		{
+			"a payload comes as it was sent",
+			"Signal sends payload to everyone who listens.", signalPayloads,
+		},
+		{
+			"a listener's sequence ends without an error when its ctx ends",
+			"The sequence ends without an error when ctx ends.", signalCtx,
+		},
+		{
+			"a listener may leave its loop and another hears on",
+			"Leaving the loop, or the end of ctx, frees what it holds.", signalLeave,
+		},
+		{
+			"signals stay within their namespace",
+			"All names are logical: a namespace or prefix of the adapter is never seen by a caller.", signalNamespace,
+		},
+		{
+			"wrong arguments of Signal and Listen are refused",
+			"A call with an invalid argument answers ErrInvalid before anything happened.", signalArguments,
+		},
 	}
 }
 
@@ -137,8 +163,10 @@ func signalGlobs(t *trial) {
 		return
 	}
 	channels := []string{"a", "b", "ab", "a.b", "a.b.c", "a-b", "abc", "A", "z9", "a.bc", "x_y"}
-	patterns := []string{"*", "a", "a*", "*b", "a?b", "a.*", "[ab]", "[^a]", "[a-c]*", "a[.-]b", "?", "??", `a\.b`, "a.b", "*.*",
-		"[A-Z]", `[\a-c]b`, "x_y", "a**c", "*b*", "[b-a]"}
+	patterns := []string{
+		"*", "a", "a*", "*b", "a?b", "a.*", "[ab]", "[^a]", "[a-c]*", "a[.-]b", "?", "??", `a\.b`, "a.b", "*.*",
+		"[A-Z]", `[\a-c]b`, "x_y", "a**c", "*b*", "[b-a]",
+	}
 	seqs := make([]iter.Seq2[port.Signal, error], len(patterns))
 	for i, p := range patterns {
 		seqs[i] = t.b.listen(p, "end")
