@@ -2,7 +2,6 @@ package memory
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/musterhq/muster/port"
@@ -25,6 +24,7 @@ type group struct {
 
 	logFirst bool    // the next Fetch of one message starts with the log
 	picked   []*item // by the Fetch that is under way
+	names    []byte  // of its receipts and offsets
 
 	waiters  []*waiter
 	promised int     // for how many messages waiters were woken that have not run yet
@@ -229,8 +229,7 @@ func (g *group) pickFresh(limit int, now moment) (acked int) {
 func (g *group) deliveries(c *counts, now moment, due int64) []port.Delivery {
 	list := make([]port.Delivery, len(g.picked))
 	until := now.t.Add(time.Duration(due - now.ns))
-	var b strings.Builder
-	b.Grow(len(g.picked) * (receiptLen + offsetLen))
+	names := g.names[:0]
 	for i, it := range g.picked {
 		e := it.entry
 		d := &list[i]
@@ -240,16 +239,16 @@ func (g *group) deliveries(c *counts, now moment, due int64) []port.Delivery {
 		if it.lost > 0 {
 			c.redelivered.Add(1)
 		}
-		writeHex(&b, it.lend, 16)
-		writeHex(&b, uint64(it.slot), 8)
-		writeHex(&b, uint64(g.serial), 8)
+		names = appendHex(names, it.lend)
+		names = appendHex(names, uint64(it.slot)<<32|uint64(g.serial))
 		if e.seq > 0 {
-			g.topic.log.writeOffset(&b, e.seq)
+			names = g.topic.log.appendOffset(names, e.seq)
 		} else {
 			d.Message.Group = g.name
 		}
 	}
-	text := b.String()
+	g.names = names
+	text := string(names)
 	for i, it := range g.picked {
 		list[i].Receipt = port.Receipt(text[:receiptLen])
 		text = text[receiptLen:]
@@ -268,10 +267,10 @@ func (g *group) find(r port.Receipt, consumer string) *item {
 	if len(r) != receiptLen {
 		return nil
 	}
-	lend, ok1 := readHex(string(r[:16]))
-	slot, ok2 := readHex(string(r[16:24]))
-	serial, ok3 := readHex(string(r[24:]))
-	if !ok1 || !ok2 || !ok3 || serial != uint64(g.serial) || slot >= uint64(len(g.slots)*slotChunk) {
+	lend, ok1 := readHex(string(r[:hexLen]))
+	place, ok2 := readHex(string(r[hexLen:]))
+	slot := place >> 32
+	if !ok1 || !ok2 || uint32(place) != g.serial || slot >= uint64(len(g.slots)*slotChunk) {
 		return nil
 	}
 	it := &g.slots[slot/slotChunk][slot%slotChunk]

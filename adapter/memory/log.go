@@ -1,10 +1,6 @@
 package memory
 
-import (
-	"strings"
-
-	"github.com/musterhq/muster/port"
-)
+import "github.com/musterhq/muster/port"
 
 // entry is a message that a topic or a group keeps.
 type entry struct {
@@ -42,16 +38,14 @@ type log struct {
 
 const (
 	hexDigits  = "0123456789abcdef"
-	eraLen     = 16
-	offsetLen  = eraLen + 1 + 16
-	receiptLen = 16 + 8 + 8
+	hexLen     = 16
+	offsetLen  = hexLen + 1 + hexLen // era, sequence number
+	receiptLen = hexLen + hexLen     // loan, place
 )
 
 func newLog(era uint64) log {
-	var b strings.Builder
-	writeHex(&b, era, eraLen)
-	b.WriteByte('-')
-	return log{prefix: b.String(), first: 1, next: 1, base: 1}
+	prefix := append(appendHex(nil, era), '-')
+	return log{prefix: string(prefix), first: 1, next: 1, base: 1}
 }
 
 func (l *log) at(seq uint64) *entry {
@@ -151,15 +145,11 @@ func (l *log) tombsFrom(seq uint64) int64 {
 }
 
 func (l *log) offset(seq uint64) port.Offset {
-	var b strings.Builder
-	b.Grow(offsetLen)
-	l.writeOffset(&b, seq)
-	return port.Offset(b.String())
+	return port.Offset(l.appendOffset(nil, seq))
 }
 
-func (l *log) writeOffset(b *strings.Builder, seq uint64) {
-	b.WriteString(l.prefix)
-	writeHex(b, seq, offsetLen-len(l.prefix))
+func (l *log) appendOffset(b []byte, seq uint64) []byte {
+	return appendHex(append(b, l.prefix...), seq)
 }
 
 // seqOf is the number in an offset of this log.
@@ -176,17 +166,17 @@ func (l *log) overtaken(o port.Offset) (seq uint64, gap bool) {
 	return seq, !ok || seq >= l.next || seq < l.trimmed
 }
 
-// writeHex writes v with that many digits.
-func writeHex(b *strings.Builder, v uint64, digits int) {
-	var text [16]byte
-	for i := digits - 1; i >= 0; i-- {
-		text[i] = hexDigits[v&15]
-		v >>= 4
+// appendHex appends the 16 digits of v.
+func appendHex(b []byte, v uint64) []byte {
+	var text [hexLen]byte
+	for i := hexLen - 2; i >= 0; i -= 2 {
+		text[i], text[i+1] = hexDigits[v>>4&15], hexDigits[v&15]
+		v >>= 8
 	}
-	b.Write(text[:digits])
+	return append(b, text[:]...)
 }
 
-// readHex reads what writeHex wrote, and nothing else.
+// readHex reads what appendHex wrote, and nothing else.
 func readHex(s string) (v uint64, ok bool) {
 	for i := range len(s) {
 		switch c := s[i]; {

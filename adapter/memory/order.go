@@ -92,6 +92,9 @@ type fifo[T any] struct {
 
 func (q *fifo[T]) len() int { return len(q.list) - q.head }
 
+// at is the element that i others are older than.
+func (q *fifo[T]) at(i int) *T { return &q.list[q.head+i] }
+
 func (q *fifo[T]) push(v T) {
 	if q.head > 32 && q.head > len(q.list)/2 && len(q.list) == cap(q.list) {
 		n := copy(q.list, q.list[q.head:])
@@ -100,12 +103,6 @@ func (q *fifo[T]) push(v T) {
 	}
 	q.list = append(q.list, v)
 }
-
-// first is the oldest element. There must be one.
-func (q *fifo[T]) first() *T { return &q.list[q.head] }
-
-// last is the newest element. There must be one.
-func (q *fifo[T]) last() *T { return &q.list[len(q.list)-1] }
 
 func (q *fifo[T]) pop() T {
 	var zero T
@@ -116,40 +113,4 @@ func (q *fifo[T]) pop() T {
 		q.list, q.head = q.list[:0], 0
 	}
 	return v
-}
-
-// ids are names that are known for a while.
-type ids struct {
-	until map[string]int64
-	queue fifo[knownID]
-}
-
-type knownID struct {
-	id    string
-	until int64
-}
-
-// has reports whether id is known at now.
-func (k *ids) has(id string, now int64) bool {
-	if len(k.until) == 0 {
-		return false
-	}
-	until, ok := k.until[id]
-	return ok && now < until
-}
-
-// add makes id known until then, and forgets what has run out. One that is behind another which is known for longer is
-// forgotten with that one: has tells the truth before.
-func (k *ids) add(id string, now, until int64) {
-	if k.until == nil {
-		k.until = map[string]int64{}
-	}
-	for k.queue.len() > 0 && k.queue.first().until <= now {
-		old := k.queue.pop()
-		if k.until[old.id] == old.until {
-			delete(k.until, old.id)
-		}
-	}
-	k.until[id] = until
-	k.queue.push(knownID{id: id, until: until})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/musterhq/muster/port"
@@ -82,17 +81,16 @@ func (t *topic) read(r port.Range, now moment) ([]port.Stored, error) {
 		return nil, nil
 	}
 	list := make([]port.Stored, 0, min(uint64(r.Max), l.next-seq))
-	var b strings.Builder
-	b.Grow(cap(list) * offsetLen)
+	offsets := make([]byte, 0, cap(list)*offsetLen)
 	for ; seq < l.next && len(list) < r.Max; seq = l.live(seq + 1) {
 		e := l.at(seq)
-		l.writeOffset(&b, seq)
+		offsets = l.appendOffset(offsets, seq)
 		list = append(list, port.Stored{
 			Message: port.Message{Topic: t.conf.Name, ID: e.id, Key: e.key, Body: e.body},
 			At:      time.Unix(0, e.at),
 		})
 	}
-	text := b.String()
+	text := string(offsets)
 	for i := range list {
 		list[i].Offset = port.Offset(text[i*offsetLen : (i+1)*offsetLen])
 	}

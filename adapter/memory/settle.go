@@ -111,21 +111,25 @@ func (c call) settle(want *port.Group, m *port.Settlement, now moment) error {
 func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settlement, now moment) error {
 	s := c.b.space
 	s.touch(g.topic)
-	if id := it.entry.id; g.known.has(id, now.ns) {
-		g.finish(it)
-		c.b.counts.acked.Add(1)
-		return fmt.Errorf("memory: settle: %w", &port.DuplicateError{IDs: []string{id}, Whole: true})
-	}
 	remember := int64(0)
 	if want.Remember > 0 {
 		remember = now.after(want.Remember)
 	}
-	if m.Then.IsZero() {
-		if remember > 0 {
-			g.known.add(it.entry.id, now.ns, remember)
-		}
+	id, plain := it.entry.id, m.Then.IsZero()
+	repeats := false
+	if plain && remember > 0 {
+		repeats = !g.known.add(id, now.ns, remember)
+	} else {
+		repeats = g.known.has(id, now.ns)
+	}
+	if repeats || plain {
 		g.finish(it)
 		c.b.counts.acked.Add(1)
+	}
+	if repeats {
+		return fmt.Errorf("memory: settle: %w", &port.DuplicateError{IDs: []string{id}, Whole: true})
+	}
+	if plain {
 		return nil
 	}
 	st, err := c.decide(&m.Then, g, it, remember, now)

@@ -69,7 +69,7 @@ func (h *hub[T]) send(news T) {
 func (box *mailbox[T]) put(news T) {
 	l := letter[T]{news: news}
 	if box.list.len() >= mailboxSize {
-		if !box.gaps || box.list.last().gap {
+		if !box.gaps || box.list.at(box.list.len()-1).gap {
 			return
 		}
 		l = letter[T]{gap: true}

@@ -98,11 +98,9 @@ func (s *space) admit(st *step, now moment) {
 		if m.Group != "" || t.conf.Window < 0 {
 			continue
 		}
-		if t.window.has(m.ID, now.ns) {
+		if !t.window.add(m.ID, now.ns, now.after(t.conf.Window)) {
 			st.skip = append(st.skip, i)
-			continue
 		}
-		t.window.add(m.ID, now.ns, now.after(t.conf.Window))
 	}
 }
 

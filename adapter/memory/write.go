@@ -3,6 +3,7 @@ package memory
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/musterhq/muster/port"
 )
@@ -90,32 +91,54 @@ func (s *space) checkRemoves(list []port.Removal) error {
 	return nil
 }
 
+// load is what a step would add to a topic that has limits.
+type load struct {
+	topic    *topic
+	n, bytes int64
+}
+
 // checkRoom refuses a step when one of its topics has no room for what would come.
 func (s *space) checkRoom(b *port.Batch, now moment) error {
-	type load struct{ n, bytes int64 }
+	full := func(l load) bool { return !l.topic.room(l.n, l.bytes) }
+	if !slices.ContainsFunc(s.loads(b, func(*topic, *port.Message) bool { return true }), full) {
+		return nil
+	}
+	// It may have room yet: what will be left out as a duplicate needs none.
 	type name struct{ topic, id string }
-	loads := map[*topic]load{}
 	first := map[name]bool{}
+	exact := s.loads(b, func(t *topic, m *port.Message) bool {
+		if t.conf.Window < 0 {
+			return true
+		}
+		known := t.window.has(m.ID, now.ns) || first[name{m.Topic, m.ID}]
+		first[name{m.Topic, m.ID}] = true
+		return !known
+	})
+	i := slices.IndexFunc(exact, full)
+	if i < 0 {
+		return nil
+	}
+	t := exact[i].topic
+	return fmt.Errorf("topic %q is full of what its groups have not finished (%d entries, %d bytes; limits %d and %d): let them catch up or drop one: %w",
+		t.conf.Name, t.log.count, t.log.bytes, t.conf.MaxCount, t.conf.MaxBytes, port.ErrUnavailable)
+}
+
+// loads are what the messages of b that count would add to each topic that has limits.
+func (s *space) loads(b *port.Batch, counts func(*topic, *port.Message) bool) []load {
+	var list []load
 	for i := range b.Messages {
 		m := &b.Messages[i]
 		t := s.topic(m.Topic)
-		if t == nil || m.Group != "" || !t.limited() {
+		if t == nil || m.Group != "" || !t.limited() || !counts(t, m) {
 			continue
 		}
-		if t.conf.Window >= 0 {
-			if t.window.has(m.ID, now.ns) || first[name{m.Topic, m.ID}] {
-				continue
-			}
-			first[name{m.Topic, m.ID}] = true
+		at := slices.IndexFunc(list, func(l load) bool { return l.topic == t })
+		if at < 0 {
+			at = len(list)
+			list = append(list, load{topic: t})
 		}
-		l := loads[t]
-		loads[t] = load{n: l.n + 1, bytes: l.bytes + int64(len(m.Body))}
+		list[at].n++
+		list[at].bytes += int64(len(m.Body))
 	}
-	for t, l := range loads {
-		if !t.room(l.n, l.bytes) {
-			return fmt.Errorf("topic %q is full of what its groups have not finished (%d entries, %d bytes; limits %d and %d): let them catch up or drop one: %w",
-				t.conf.Name, t.log.count, t.log.bytes, t.conf.MaxCount, t.conf.MaxBytes, port.ErrUnavailable)
-		}
-	}
-	return nil
+	return list
 }
