@@ -48,6 +48,9 @@ func (p Pipeline[I, O]) Work(ctx context.Context, b Backend, w Worker) error {
 		w.Group.Log = slog.Default()
 	}
 	if err := s.declare(ctx); err != nil {
+		if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+			return nil
+		}
 		return err
 	}
 	var parts []func(context.Context) error
