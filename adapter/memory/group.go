@@ -94,7 +94,7 @@ func (g *group) finish(it *item) {
 
 // address gives the group a message of its own, due in wait from now.
 func (g *group) address(m *port.Message, now moment) {
-	wait := max(0, int64(m.At.Sub(now.t)))
+	wait := now.until(m.At)
 	e := entryOf(m, later(now.t.UnixNano(), wait))
 	g.wait(g.begin(&e), later(now.ns, wait))
 }

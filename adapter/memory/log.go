@@ -37,8 +37,6 @@ type log struct {
 }
 
 const (
-	hexDigits  = "0123456789abcdef"
-	hexLen     = 16
 	offsetLen  = hexLen + 1 + hexLen // era, sequence number
 	receiptLen = hexLen + hexLen     // loan, place
 )
@@ -164,29 +162,4 @@ func (l *log) seqOf(o port.Offset) (seq uint64, ok bool) {
 func (l *log) overtaken(o port.Offset) (seq uint64, gap bool) {
 	seq, ok := l.seqOf(o)
 	return seq, !ok || seq >= l.next || seq < l.trimmed
-}
-
-// appendHex appends the 16 digits of v.
-func appendHex(b []byte, v uint64) []byte {
-	var text [hexLen]byte
-	for i := hexLen - 2; i >= 0; i -= 2 {
-		text[i], text[i+1] = hexDigits[v>>4&15], hexDigits[v&15]
-		v >>= 8
-	}
-	return append(b, text[:]...)
-}
-
-// readHex reads what appendHex wrote, and nothing else.
-func readHex(s string) (v uint64, ok bool) {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case '0' <= c && c <= '9':
-			v = v<<4 | uint64(c-'0')
-		case 'a' <= c && c <= 'f':
-			v = v<<4 | uint64(c-'a'+10)
-		default:
-			return 0, false
-		}
-	}
-	return v, true
 }

@@ -63,6 +63,14 @@ func (m moment) after(d time.Duration) int64 {
 	return m.ns + ms*int64(time.Millisecond)
 }
 
+// until is how long it is until at; 0 when that is past.
+func (m moment) until(at time.Time) int64 {
+	if at.IsZero() {
+		return 0
+	}
+	return max(0, int64(at.Sub(m.t)))
+}
+
 // wall is the wall clock's time, in nanoseconds, when the other clock shows or showed ns.
 func (m moment) wall(ns int64) int64 { return m.t.UnixNano() - (m.ns - ns) }
 

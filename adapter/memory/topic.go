@@ -13,6 +13,7 @@ type topic struct {
 	log     log
 	delayed agenda[entry]
 	groups  []*group // by name
+	latest  *group   // the one that was asked for last
 
 	window ids
 	// reserved is what steps that are not finished will still append.
@@ -28,8 +29,12 @@ func newTopic(conf port.Topic, era uint64) *topic {
 }
 
 func (t *topic) group(name string) *group {
+	if t.latest != nil && t.latest.name == name {
+		return t.latest
+	}
 	if i, ok := t.place(name); ok {
-		return t.groups[i]
+		t.latest = t.groups[i]
+		return t.latest
 	}
 	return nil
 }
@@ -41,8 +46,8 @@ func (t *topic) place(name string) (int, bool) {
 // put appends m, or keeps it until it is due.
 func (t *topic) put(m *port.Message, now moment) {
 	t.news = true
-	if wait := m.At.Sub(now.t); wait > 0 {
-		t.delayed.add(later(now.ns, int64(wait)), entryOf(m, 0))
+	if wait := now.until(m.At); wait > 0 {
+		t.delayed.add(later(now.ns, wait), entryOf(m, 0))
 		t.delayedBytes += int64(len(m.Body))
 		return
 	}

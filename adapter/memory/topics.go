@@ -124,6 +124,7 @@ func (c call) drop(topic, name string) error {
 	}
 	if name != "" {
 		dropped := gone[0]
+		t.latest = nil
 		t.groups = slices.DeleteFunc(t.groups, func(g *group) bool { return g == dropped })
 		s.touch(t)
 	} else {
