@@ -27,7 +27,7 @@ func TestGenerator(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var g generator
 			a := g.next()
-			time.Sleep(time.Millisecond) // the bubble's clock
+			<-time.After(time.Millisecond) // the bubble's clock
 			b := g.next()
 			if g.ms != uint64(time.Now().UnixMilli()) || b.String() <= a.String() {
 				t.Errorf("%s then %s", a, b)

@@ -28,12 +28,12 @@ func TestLoansAreDueAPeriodAfterTheyWereSentAndOnlyOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t, config())
 		sent := Clock{}.Now()
-		time.Sleep(time.Second) // the answer takes its time
+		<-time.After(time.Second) // the answer takes its time
 		b.Add(sent, "a", "b")
 		if got := due(b); got != nil {
 			t.Fatalf("%v are due at once", got)
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		loans, timeout := b.Due()
 		if slices.Sort(loans); !slices.Equal(loans, []string{"a", "b"}) || timeout != 2*time.Second {
 			t.Fatalf("%v are due with %v, want both with the period", loans, timeout)
@@ -42,7 +42,7 @@ func TestLoansAreDueAPeriodAfterTheyWereSentAndOnlyOnce(t *testing.T) {
 			t.Fatalf("%v are due while they are being extended", got)
 		}
 		b.Extended(Clock{}.Now(), "a", "b")
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		if got := due(b); len(got) != 2 {
 			t.Fatalf("%v are due after the extension, want both", got)
 		}
@@ -53,15 +53,15 @@ func TestALoanIsLostAtItsStepDownCountedFromTheSend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t, config())
 		b.Add(Clock{}.Now(), "a")
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		sent := Clock{}.Now()
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		b.Extended(sent, "a")
-		time.Sleep(stepDown - time.Second - 1)
+		<-time.After(stepDown - time.Second - 1)
 		if !b.Held("a") || b.Lost() != nil {
 			t.Fatal("lost before the step-down")
 		}
-		time.Sleep(1)
+		<-time.After(1)
 		if b.Held("a") {
 			t.Fatal("held at the step-down")
 		}
@@ -86,7 +86,7 @@ func TestAnUnknownOutcomeIsTriedAgainAndExtendsNothing(t *testing.T) {
 				b.Failed("a", "gone")
 			}
 			next, _ := b.Next()
-			time.Sleep(next)
+			<-time.After(next)
 		}
 		ms := time.Millisecond
 		if want := []time.Duration{2000 * ms, 2250 * ms, 2750 * ms, 3750 * ms, 5750 * ms}; !slices.Equal(at[:5], want) {
@@ -113,14 +113,14 @@ func TestAnExtensionLeavesTimeForTheOthersWhenOneLoanIsNearItsEnd(t *testing.T) 
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t, config())
 		b.Add(Clock{}.Now(), "old")
-		time.Sleep(4 * time.Second)
+		<-time.After(4 * time.Second)
 		b.Add(Clock{}.Now(), "young")
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		if loans, timeout := b.Due(); len(loans) != 2 || timeout != time.Second {
 			t.Fatalf("%v with %v, want both with half of the 2s that are left to the older", loans, timeout)
 		}
 		b.Failed("old")
-		time.Sleep(1900 * time.Millisecond)
+		<-time.After(1900 * time.Millisecond)
 		if loans, timeout := b.Due(); !slices.Equal(loans, []string{"old"}) || timeout != 250*time.Millisecond {
 			t.Fatalf("%v with %v, want the older with an eighth of the period", loans, timeout)
 		}
@@ -137,11 +137,11 @@ func TestNextSleepsUntilSomethingHappensAndNeverLong(t *testing.T) {
 		if next, some := b.Next(); !some || next != drain/4 {
 			t.Errorf("next in %v, want a quarter of Drain", next)
 		}
-		time.Sleep(1900 * time.Millisecond)
+		<-time.After(1900 * time.Millisecond)
 		if next, _ := b.Next(); next != 100*time.Millisecond {
 			t.Errorf("next in %v, want 100ms", next)
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		if next, _ := b.Next(); next != 0 {
 			t.Errorf("next in %v, want now", next)
 		}

@@ -46,7 +46,7 @@ func TestAHoldThatIsRenewedLasts(t *testing.T) {
 		out, err := Keep(t.Context(), c, c.Clock.Now(), func(context.Context) error { calls++; return nil },
 			func(ctx context.Context, h *Hold) error {
 				for range 3600 {
-					time.Sleep(time.Second)
+					<-time.After(time.Second)
 					if !h.Held() || ctx.Err() != nil || time.Until(h.Until()) < stepDown {
 						t.Fatalf("held %v until %v, ctx %v", h.Held(), h.Until(), ctx.Err())
 					}
@@ -113,7 +113,7 @@ func TestTheDeadlineIsCountedFromTheSendAndNotFromTheReceipt(t *testing.T) {
 				return errNet
 			}
 			sent = time.Since(start)
-			time.Sleep(1900 * time.Millisecond) // the answer is slow
+			<-time.After(1900 * time.Millisecond) // the answer is slow
 			return nil
 		}, untilLost)
 		if got, want := time.Since(start), sent+stepDown; got != want {
@@ -165,7 +165,7 @@ func TestARenewalAfterFailuresKeepsTheHold(t *testing.T) {
 			}
 			return errNet
 		}, func(ctx context.Context, h *Hold) error {
-			time.Sleep(time.Hour)
+			<-time.After(time.Hour)
 			return ctx.Err()
 		})
 		if err != nil || out.Lost != nil {
@@ -202,7 +202,7 @@ func TestNothingIsReleasedBeforeTheFunctionHasReturned(t *testing.T) {
 					cancel(stopping)
 					<-ctx.Done()
 					for range 60 {
-						time.Sleep(time.Second)
+						<-time.After(time.Second)
 						if !h.Held() {
 							t.Fatal("not held while the function drains")
 						}
@@ -224,7 +224,7 @@ func TestNothingIsReleasedBeforeTheFunctionHasReturned(t *testing.T) {
 				if h.Held() {
 					t.Error("the ctx ended while it was still held")
 				}
-				time.Sleep(drain - time.Millisecond)
+				<-time.After(drain - time.Millisecond)
 				returned = true
 				return nil
 			})
@@ -243,7 +243,7 @@ func TestAFunctionThatOverrunsIsReportedWhileItRuns(t *testing.T) {
 		var reported []time.Duration
 		c.Overran = func() { reported = append(reported, time.Since(start)) }
 		out, err := Keep(t.Context(), c, c.Clock.Now(), unreachable, func(context.Context, *Hold) error {
-			time.Sleep(time.Hour)
+			<-time.After(time.Hour)
 			return nil
 		})
 		if err != nil || out.Lost == nil || !out.Overran {
@@ -288,7 +288,7 @@ func TestAfterAStopTheClockSaysThatItIsNotHeldBeforeTheContextDoes(t *testing.T)
 				c := config()
 				c.Clock.Jump = new(Jump)
 				out, err := Keep(t.Context(), c, c.Clock.Now(), renewed, func(ctx context.Context, h *Hold) error {
-					time.Sleep(time.Second)
+					<-time.After(time.Second)
 					stop(c.Clock.Jump, c.Lease)
 					if ctx.Err() != nil {
 						t.Error("the ctx ended first: nothing is shown")
@@ -358,19 +358,19 @@ func TestASchedulingGapCountsAsLostUntilARenewalSucceeds(t *testing.T) {
 		var calls atomic.Int64
 		out, err := Keep(t.Context(), c, c.Clock.Now(), func(context.Context) error {
 			calls.Add(1)
-			time.Sleep(100 * time.Millisecond)
+			<-time.After(100 * time.Millisecond)
 			return nil
 		}, func(ctx context.Context, h *Hold) error {
-			time.Sleep(900 * time.Millisecond) // between two looks of the keeper
+			<-time.After(900 * time.Millisecond) // between two looks of the keeper
 			c.Clock.Jump.Stopped(drain/2 + time.Millisecond)
 			if h.Held() {
 				t.Error("held right after the gap")
 			}
-			time.Sleep(150 * time.Millisecond) // the keeper has noticed, the renewal is under way
+			<-time.After(150 * time.Millisecond) // the keeper has noticed, the renewal is under way
 			if h.Held() || calls.Load() != 1 {
 				t.Errorf("held %v after %d renewals, before any was answered", h.Held(), calls.Load())
 			}
-			time.Sleep(100 * time.Millisecond)
+			<-time.After(100 * time.Millisecond)
 			if !h.Held() {
 				t.Error("not held after the renewal")
 			}
@@ -389,16 +389,16 @@ func TestARenewalThatWasSentBeforeTheGapDoesNotCount(t *testing.T) {
 		var calls atomic.Int64
 		_, err := Keep(t.Context(), c, c.Clock.Now(), func(context.Context) error {
 			calls.Add(1)
-			time.Sleep(700 * time.Millisecond)
+			<-time.After(700 * time.Millisecond)
 			return nil
 		}, func(ctx context.Context, h *Hold) error {
-			time.Sleep(2100 * time.Millisecond) // the first renewal is under way since 2 s
+			<-time.After(2100 * time.Millisecond) // the first renewal is under way since 2 s
 			c.Clock.Jump.Stopped(drain/2 + time.Millisecond)
-			time.Sleep(650 * time.Millisecond) // it has been answered at 2.7 s
+			<-time.After(650 * time.Millisecond) // it has been answered at 2.7 s
 			if h.Held() || calls.Load() != 2 {
 				t.Errorf("held %v after %d renewals, want a second one first", h.Held(), calls.Load())
 			}
-			time.Sleep(700 * time.Millisecond)
+			<-time.After(700 * time.Millisecond)
 			if !h.Held() {
 				t.Error("not held after the second renewal")
 			}
@@ -428,7 +428,7 @@ func TestAGrantThatArrivesAfterItsStepDownRunsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := config()
 		sent := c.Clock.Now()
-		time.Sleep(stepDown)
+		<-time.After(stepDown)
 		out, err := Keep(t.Context(), c, sent, renewed, func(context.Context, *Hold) error {
 			t.Error("ran")
 			return nil
@@ -460,7 +460,7 @@ func TestAPanicOfTheFunctionPassesThroughAndEndsTheRenewals(t *testing.T) {
 		}()
 		_, _ = Keep(t.Context(), c, c.Clock.Now(), hangs, func(_ context.Context, h *Hold) error {
 			kept = h
-			time.Sleep(3 * time.Second)
+			<-time.After(3 * time.Second)
 			panic("oh")
 		})
 	})
