@@ -135,8 +135,10 @@ func inMessage(h slog.Handler) slog.Handler { return always{envelope.LogHandler(
 func (a always) Handle(ctx context.Context, r slog.Record) error {
 	return a.Handler.Handle(handling(ctx), r)
 }
+
 func (a always) WithAttrs(attrs []slog.Attr) slog.Handler { return always{a.Handler.WithAttrs(attrs)} }
-func (a always) WithGroup(name string) slog.Handler       { return always{a.Handler.WithGroup(name)} }
+
+func (a always) WithGroup(name string) slog.Handler { return always{a.Handler.WithGroup(name)} }
 
 // lines reads what was logged.
 func lines(t *testing.T, out *bytes.Buffer) []map[string]any {

@@ -220,7 +220,7 @@ func TestARecordThatCannotBeIsAnError(t *testing.T) {
 					_, err := b.Apply(ctx, strange)
 					return 1, err
 				})
-				return "", fmt.Errorf("again: %v", err)
+				return "", fmt.Errorf("again: %w", err)
 			}
 			if _, err := flow.Do(ctx, "x", does("text")); !errors.Is(err, port.ErrInvalid) {
 				t.Errorf("a record of another type: %v", err)

@@ -37,9 +37,10 @@ func TestTenConcurrentCallersRunItOnceAndAllGetItsResult(t *testing.T) {
 				if v != "receipt 1" || err != nil {
 					t.Errorf("got %q, %v", v, err)
 				}
-				if outcome == once.Ran {
+				switch outcome {
+				case once.Ran:
 					ran.Add(1)
-				} else if outcome == once.Recorded {
+				case once.Recorded:
 					recorded.Add(1)
 				}
 			})
