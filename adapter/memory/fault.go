@@ -131,10 +131,10 @@ func (c call) alive() error {
 
 // ask asks for a fault at p, and carries it out.
 func (c call) ask(p Point) error {
-	if c.faults == nil || c.faults.quiet {
+	b := c.b
+	if c.faults == nil || c.faults.quiet || b.isClosed() {
 		return nil
 	}
-	b := c.b
 	f := b.conf.Fault(Op{Handle: b.handle, N: int(b.points.Add(1)), Name: c.name, Point: p})
 	c.faults.twice = c.faults.twice || f.Twice
 	if f.Delay > 0 {
@@ -144,7 +144,7 @@ func (c call) ask(p Point) error {
 		}
 	}
 	if f.Cut {
-		b.cut()
+		b.leave()
 		return c.failed(p, c.alive())
 	}
 	if f.Err != nil {
@@ -153,17 +153,11 @@ func (c call) ask(p Point) error {
 	return nil
 }
 
-// cut is Close by force.
-func (b *Backend) cut() {
-	//nolint:errcheck // Close returns nil.
-	b.Close()
-}
-
 // failed is err as an answer at p. It is certain before anything was applied, and only then.
 func (c call) failed(p Point, err error) error {
 	switch {
 	case p != Before && errors.Is(err, port.ErrUnavailable):
-		return fmt.Errorf("%w: %v", port.ErrUncertain, err) // to wrap it would promise that nothing happened
+		return fmt.Errorf("%w: %s", port.ErrUncertain, err.Error()) // to wrap it would promise that nothing happened
 	case p != Before:
 		return fmt.Errorf("%w: %w", port.ErrUncertain, err)
 	case says(err) || c.ctx.Err() != nil:
@@ -199,14 +193,14 @@ func (c call) between() error {
 func (c call) unlocked() error {
 	s := c.b.space
 	s.mu.Unlock()
-	err := c.ask(Between)
-	if err == nil {
-		if err = c.alive(); err != nil {
-			err = c.failed(Between, err)
-		}
+	defer s.mu.Lock()
+	if err := c.ask(Between); err != nil {
+		return err
 	}
-	s.mu.Lock()
-	return err
+	if err := c.alive(); err != nil {
+		return c.failed(Between, err)
+	}
+	return nil
 }
 
 // never is the time of what does not come, in nanoseconds.

@@ -117,12 +117,17 @@ func (b *Backend) Health(ctx context.Context) port.Health {
 
 // Close ends every waiting call of this handle with ErrClosed. Other handles of the store are not touched.
 func (b *Backend) Close() error {
+	b.leave()
+	return nil
+}
+
+// leave ends the handle.
+func (b *Backend) leave() {
 	b.end.Do(func() {
 		close(b.closed)
 		b.space.signals.leave(b)
 		b.space.hints.leave(b)
 	})
-	return nil
 }
 
 // isClosed reports whether Close was called or the handle was cut.

@@ -36,9 +36,9 @@ func (c call) eachOf(n int, part func(i int, now moment) error) []error {
 	errs := make([]error, n)
 	now := s.now()
 	for i := range errs {
-		if i > 0 && c.faults != nil {
+		if i > 0 && (c.faults != nil || c.b.conf.Stepwise) {
 			s.flush(now)
-			if err := c.between(); err != nil {
+			if err := c.unlocked(); err != nil {
 				copy(errs[i:], all(n-i, err))
 				return errs
 			}
