@@ -8,17 +8,21 @@ import (
 	"strings"
 )
 
-// secretPatterns tell what looks like a credential. They are few and plain: what they find is one, what they do not find may be one.
-func secretPatterns() map[string]*regexp.Regexp {
-	return map[string]*regexp.Regexp{
-		"a private key":          regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY`),
-		"an AWS access key":      regexp.MustCompile(`\b(AKIA|ASIA)[0-9A-Z]{16}\b`),
-		"a GitHub token":         regexp.MustCompile(`\b(gh[pousr]_[0-9A-Za-z]{36,}|github_pat_[0-9A-Za-z_]{60,})`),
-		"a Slack token":          regexp.MustCompile(`\bxox[abeoprs]-[0-9A-Za-z-]{10,}`),
-		"a Google API key":       regexp.MustCompile(`\bAIza[0-9A-Za-z_-]{35}\b`),
-		"an API key of a model":  regexp.MustCompile(`\bsk-[0-9A-Za-z_-]{20,}`),
-		"a password in a string": regexp.MustCompile(`(?i)\b(password|passwd|secret|api_?key|access_?token)\s*[:=]+\s*"[^"\s]{8,}"`),
-	}
+// credential is what one kind of secret looks like.
+type credential struct {
+	what    string
+	pattern *regexp.Regexp
+}
+
+// credentials are few and plain: what they find is suspect, what they do not find may be a secret all the same.
+var credentials = []credential{
+	{"a private key", regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY`)},
+	{"an AWS access key", regexp.MustCompile(`\b(AKIA|ASIA)[0-9A-Z]{16}\b`)},
+	{"a GitHub token", regexp.MustCompile(`\b(gh[pousr]_[0-9A-Za-z]{36,}|github_pat_[0-9A-Za-z_]{60,})`)},
+	{"a Slack token", regexp.MustCompile(`\bxox[abeoprs]-[0-9A-Za-z-]{10,}`)},
+	{"a Google API key", regexp.MustCompile(`\bAIza[0-9A-Za-z_-]{35}\b`)},
+	{"an API key of a model", regexp.MustCompile(`\bsk-[0-9A-Za-z_-]{20,}`)},
+	{"a password in a string", regexp.MustCompile(`(?i)\b(password|passwd|secret|api_?key|access_?token)\s*[:=]+\s*"[^"\s]{8,}"`)},
 }
 
 var (
@@ -40,11 +44,10 @@ func (p *Pipeline) policy(r Report, files []file) ([]string, error) {
 	if r.Size == 0 || r.Size > maxBinary {
 		wrong = append(wrong, fmt.Errorf("the program has %d bytes, 1 to %d are allowed", r.Size, maxBinary))
 	}
-	secrets := secretPatterns()
 	for _, f := range files {
-		for what, pattern := range secrets {
-			if at := pattern.FindStringIndex(f.Content); at != nil {
-				wrong = append(wrong, fmt.Errorf("file %q, line %d: it holds what looks like %s", f.Path, 1+strings.Count(f.Content[:at[0]], "\n"), what))
+		for _, c := range credentials {
+			if at := c.pattern.FindStringIndex(f.Content); at != nil {
+				wrong = append(wrong, fmt.Errorf("file %q, line %d: it holds what looks like %s", f.Path, 1+strings.Count(f.Content[:at[0]], "\n"), c.what))
 			}
 		}
 		wrong = append(wrong, p.licences(f)...)
