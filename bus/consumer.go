@@ -93,9 +93,7 @@ func (c *consumer) run(ctx context.Context) error {
 	if err != nil {
 		patience = 0
 	}
-	grace := time.AfterFunc(patience, func() { cut(fmt.Errorf("subscription ends: %w", context.Canceled)) })
-	c.workers.Wait()
-	grace.Stop()
+	c.finish(patience)
 
 	last := time.AfterFunc(max(patience, time.Second), func() { endCalls(errors.New("the backend does not answer")) })
 	if err != nil {
@@ -110,6 +108,18 @@ func (c *consumer) run(ctx context.Context) error {
 		return err
 	}
 	return unsettled
+}
+
+// finish waits until the running handlers have returned, and ends their context when patience is over.
+func (c *consumer) finish(patience time.Duration) {
+	over := func() { c.cut(fmt.Errorf("subscription ends: %w", context.Canceled)) }
+	if patience > 0 {
+		timer := time.AfterFunc(patience, over)
+		defer timer.Stop()
+	} else {
+		over()
+	}
+	c.workers.Wait()
 }
 
 // fetch keeps the hand filled until ctx ends; it returns why it ended.
