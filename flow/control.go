@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -180,28 +181,29 @@ func (s store) step(ctx context.Context, was []byte, now *Status, r Record) (por
 	return bus.Try(ctx, func(_ context.Context, m bus.Message[none]) error { return enter(m, s.d, was, now, r) }, m)
 }
 
-// alter makes the change of a record that turn decides on, again when the record has changed meanwhile. A zero batch is no change.
+// alter makes the change of a record that turn decides on. Whatever stands in its way, it is decided anew when the record has changed
+// meanwhile. A zero batch is no change.
 func (s store) alter(ctx context.Context, id, what string, turn func(now *Status, was []byte) (port.Batch, error)) error {
-	for n := 1; ; n++ {
+	var refused error
+	var before []byte
+	for range tries {
 		now, was, err := s.load(ctx, id)
 		if err != nil {
-			return fmt.Errorf("%s: %w", what, err)
+			return errors.Join(refused, fmt.Errorf("%s: %w", what, err))
+		}
+		if refused != nil && bytes.Equal(was, before) {
+			return refused
 		}
 		batch, err := turn(&now, was)
-		if err == nil && batch.IsZero() {
-			return nil
-		}
-		decided := err != nil
-		if err == nil {
+		if err == nil && !batch.IsZero() {
 			err = s.send(ctx, batch)
 		}
 		if err == nil {
 			return nil
 		}
-		if decided || n == tries || !errors.Is(err, port.ErrConflict) {
-			return fmt.Errorf("%s run %q: %w", what, id, err)
-		}
+		refused, before = fmt.Errorf("%s run %q: %w", what, id, err), was
 	}
+	return refused
 }
 
 // Remove deletes a run that has succeeded or was cancelled, with its history and what its handlers have done. Its id may then be used

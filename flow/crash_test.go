@@ -2,11 +2,14 @@ package flow_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/adapter/memory"
 	"github.com/musterhq/muster/bus"
 	"github.com/musterhq/muster/bus/bustest"
 	"github.com/musterhq/muster/envelope"
@@ -135,4 +138,89 @@ func TestTwoStepsLoseNothingAndDoubleNothingWhereverTheirWorkerDies(t *testing.T
 			}
 		},
 	})
+}
+
+// A run that fails, and is told so by the group of its dead letters.
+func TestAFailedRunIsToldOnceWhereverItsWorkerDies(t *testing.T) {
+	a := flow.First("a", func(context.Context, string) (string, error) { return "", bus.Reject(errors.New("no")) })
+	bustest.Crashes(t, bustest.Plan{
+		Seed: func(ctx context.Context, b port.Backend) error {
+			_, err := compile(t, "letters", a, a).Start(ctx, b, "1", "x")
+			return err
+		},
+		Work: func(ctx context.Context, b port.Backend) error {
+			return compile(t, "letters", a, a).Work(ctx, b, flow.Worker{Group: quiet()})
+		},
+		Check: func(t *testing.T, b port.Backend) {
+			p := compile(t, "letters", a, a)
+			run, err := p.Find(t.Context(), b, "1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			fails(t, run, "a", "no")
+			buried := 0
+			for _, line := range story(t, p, b, "1") {
+				if line == "a buried" {
+					buried++
+				}
+			}
+			if n, err := (bus.Dead{Queue: b, Topic: "letters.a.in", Group: "flow"}).Count(t.Context()); buried != 1 || n != 1 || err != nil {
+				t.Errorf("buried %d times, %d dead letters, %v", buried, n, err)
+			}
+		},
+	})
+}
+
+// Whoever starts, retries, cancels or removes may die in the middle, and somebody else does it again.
+func TestWhatACallerDoesMayBeRepeatedWhereverItDies(t *testing.T) {
+	first := func(_ context.Context, in string) (string, error) { return in, bus.Reject(errors.New("no")) }
+	for _, c := range []memory.Config{{}, {Stepwise: true}} {
+		for cut, again := 1, true; again; cut++ {
+			synctest.Test(t, func(t *testing.T) {
+				again = false
+				store := memory.New(c)
+				a := flow.First("a", first)
+				p := compile(t, "letters", a, a)
+				// do runs a command on a handle that dies at the cut, and once more on another where it did.
+				do := func(command func(b flow.Backend) error, done error) {
+					t.Helper()
+					dying := c
+					dying.Fault = func(op memory.Op) memory.Fault { return memory.Fault{Cut: op.N == cut} }
+					err := command(store.Open(dying))
+					if err == nil {
+						return
+					}
+					again = true
+					if !errors.Is(err, port.ErrClosed) {
+						t.Errorf("cut %d: %v", cut, err)
+					}
+					if err := command(store.Open(c)); err != nil && !errors.Is(err, done) {
+						t.Errorf("repeated after cut %d: %v", cut, err)
+					}
+				}
+				none := errors.New("none")
+				do(func(b flow.Backend) error { _, err := p.Start(t.Context(), b, "1", "x"); return err }, none)
+				run, err := p.Find(t.Context(), store, "1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				worker := work(t, p, store)
+				fails(t, run, "a", "no")
+				worker.end()
+				do(func(b flow.Backend) error { return p.Retry(t.Context(), b, "1") }, port.ErrConflict)
+				worker = work(t, p, store)
+				fails(t, run, "a", "no")
+				worker.end()
+				do(func(b flow.Backend) error { return p.Cancel(t.Context(), b, "1", "enough") }, none)
+				tells(t, p, store, "1", "a started, a begun, a erred, a buried, a retried, a begun, a erred, a buried, a ceased")
+				do(func(b flow.Backend) error { return p.Remove(t.Context(), b, "1") }, port.ErrNotFound)
+				for key, err := range store.Keys(t.Context(), "*") {
+					t.Errorf("key %q is left, %v", key, err)
+				}
+			})
+			if t.Failed() {
+				return
+			}
+		}
+	}
 }

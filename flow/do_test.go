@@ -37,7 +37,7 @@ func does[T any](v T) func(context.Context) (T, error) {
 
 func TestASubStepIsNotRepeatedAfterACrash(t *testing.T) {
 	onEach(t, func(t *testing.T, b *memory.Backend) {
-		doomed, die := mortal(b, memory.Config{Stepwise: b.Caps().Atomic == port.AtomicNone})
+		doomed, die := mortal(t, b, memory.Config{Stepwise: b.Caps().Atomic == port.AtomicNone})
 		calls := map[string]int{}
 		a := flow.First("a", func(ctx context.Context, in string) (string, error) {
 			for _, name := range []string{"one", "two"} {
@@ -220,7 +220,7 @@ func TestARecordThatCannotBeIsAnError(t *testing.T) {
 					_, err := b.Apply(ctx, strange)
 					return 1, err
 				})
-				return "", fmt.Errorf("again: %w", err)
+				return "", errors.Join(errors.New("again"), err)
 			}
 			if _, err := flow.Do(ctx, "x", does("text")); !errors.Is(err, port.ErrInvalid) {
 				t.Errorf("a record of another type: %v", err)

@@ -29,7 +29,7 @@ func onEach(t *testing.T, test func(t *testing.T, b *memory.Backend)) {
 	}
 }
 
-func quiet() bus.Group { return bus.Group{Log: slog.New(slog.DiscardHandler)} }
+func quiet() bus.Group { return bus.Group{Workers: 4, Log: slog.New(slog.DiscardHandler)} }
 
 // process is what runs on the side until it is stopped.
 type process struct {
@@ -68,7 +68,7 @@ func (p *process) died() {
 }
 
 // mortal is a handle on the store of b, and what ends it as if its process were gone.
-func mortal(b *memory.Backend, c memory.Config) (handle *memory.Backend, die func()) {
+func mortal(t *testing.T, b *memory.Backend, c memory.Config) (handle *memory.Backend, die func()) {
 	var mu sync.Mutex
 	dead := false
 	c.Fault = func(memory.Op) memory.Fault {
@@ -81,7 +81,9 @@ func mortal(b *memory.Backend, c memory.Config) (handle *memory.Backend, die fun
 		mu.Lock()
 		dead = true
 		mu.Unlock()
-		handle.Close()
+		if err := handle.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -112,7 +114,13 @@ func ends[O comparable](t *testing.T, run flow.Run[O], want O) {
 }
 
 // fails waits for the failure of a run.
-func fails[O any](t *testing.T, run flow.Run[O], phase, reason string) *flow.RunError {
+func fails[O any](t *testing.T, run flow.Run[O], phase, reason string) {
+	t.Helper()
+	_ = failure(t, run, phase, reason)
+}
+
+// failure is fails, for more to ask about it.
+func failure[O any](t *testing.T, run flow.Run[O], phase, reason string) *flow.RunError {
 	t.Helper()
 	_, err := run.Wait(t.Context())
 	failed, ok := errors.AsType[*flow.RunError](err)
@@ -266,7 +274,7 @@ func TestNothingIsDoneThatWasNotRun(t *testing.T) {
 		run := begin(t, p, b, "1", "-")
 		waits := func(state flow.State, phase string) {
 			t.Helper()
-			ctx, end := context.WithTimeout(t.Context(), time.Hour)
+			ctx, end := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer end()
 			if out, err := run.Wait(ctx); out != "" || !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("waiting gave %q, %v", out, err)
@@ -335,7 +343,7 @@ func TestStartingTwiceIsOneRun(t *testing.T) {
 
 func TestAnotherNodeGoesOnWhereAWorkerDied(t *testing.T) {
 	onEach(t, func(t *testing.T, b *memory.Backend) {
-		doomed, die := mortal(b, memory.Config{Stepwise: b.Caps().Atomic == port.AtomicNone})
+		doomed, die := mortal(t, b, memory.Config{Stepwise: b.Caps().Atomic == port.AtomicNone})
 		lives := 0
 		a := flow.First("a", plus("a"))
 		p := compile(t, "letters", a, flow.Then(a, "b", func(ctx context.Context, in string) (string, error) {
@@ -382,7 +390,7 @@ func TestAZombieChangesNothing(t *testing.T) {
 			mu.Unlock()
 			if first {
 				defer close(done)
-				<-time.After(time.Hour)
+				<-time.After(2 * time.Minute)
 				if _, err := flow.Do(ctx, "late", func(context.Context) (int, error) { t.Error("a zombie did something"); return 0, nil }); !errors.Is(err, port.ErrLost) {
 					t.Errorf("a zombie's Do: %v", err)
 				}
@@ -424,7 +432,7 @@ func TestTheWayBackIsBounded(t *testing.T) {
 			return in, flow.Back(mid, in, 2)
 		}))
 		defer work(t, p2, b).end()
-		failed := fails(t, begin(t, p2, b, "far", "x"), "c", `would go back to "b" a time more than the 2 allowed`)
+		failed := failure(t, begin(t, p2, b, "far", "x"), "c", `would go back to "b" a time more than the 2 allowed`)
 		if failed.Failure.Visit != 7 {
 			t.Errorf("it failed in visit %d, want 7: a, b, c, b, c, b, c", failed.Failure.Visit)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,8 +41,8 @@ func TestWatchTellsTheWholeStoryWheneverItBegins(t *testing.T) {
 			t.Errorf("afterwards: %s", got)
 		}
 		n := 0
-		for range run.Watch(t.Context()) {
-			if n++; n == 2 {
+		for _, err := range run.Watch(t.Context()) {
+			if n++; n == 2 || err != nil {
 				break
 			}
 		}
@@ -72,10 +73,10 @@ func TestNewsThatAreLostOrTrimmedAreMadeUpFor(t *testing.T) {
 
 func TestWaitingAsksLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		asked := 0
+		var asked atomic.Int64
 		b := memory.New(memory.Config{Fault: func(op memory.Op) memory.Fault {
 			if op.Point == memory.Before {
-				asked++
+				asked.Add(1)
 			}
 			return memory.Fault{}
 		}})
@@ -83,13 +84,13 @@ func TestWaitingAsksLittle(t *testing.T) {
 		run := begin(t, p, b, "1", "-")
 		ctx, end := context.WithTimeoutCause(t.Context(), 10*time.Minute, errors.New("enough"))
 		defer end()
-		asked = 0
+		asked.Store(0)
 		_, err := run.Wait(ctx)
 		if err == nil || !strings.Contains(err.Error(), `it is pending in phase "a"`) || !strings.Contains(err.Error(), "enough") {
 			t.Errorf("waiting gave %v", err)
 		}
-		if asked > 2*60+5 {
-			t.Errorf("it asked the backend %d times in ten minutes", asked)
+		if asked.Load() > 2*60+5 {
+			t.Errorf("it asked the backend %d times in ten minutes", asked.Load())
 		}
 		var last error
 		for _, err := range run.Watch(ctx) {
@@ -103,29 +104,29 @@ func TestWaitingAsksLittle(t *testing.T) {
 
 func TestAnOutageOfAWhileIsWaitedOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		away := false
+		var away atomic.Bool
 		store := memory.New(memory.Config{})
 		b := store.Open(memory.Config{Fault: func(op memory.Op) memory.Fault {
-			if away && op.Point == memory.Before {
+			if away.Load() && op.Point == memory.Before {
 				return memory.Fault{Err: port.ErrUnavailable}
 			}
 			return memory.Fault{}
 		}})
 		p := abc(t)
-		away = true
+		away.Store(true)
 		go func() {
 			<-time.After(time.Second)
-			away = false
+			away.Store(false)
 		}()
 		if _, err := p.Start(t.Context(), b, "0", "-"); !errors.Is(err, port.ErrUnavailable) {
 			t.Errorf("declaring in an outage: %v", err)
 		}
 		<-time.After(2 * time.Second)
 		run := begin(t, p, b, "1", "-")
-		away = true
+		away.Store(true)
 		go func() {
 			<-time.After(time.Second)
-			away = false
+			away.Store(false)
 		}()
 		if err := p.Cancel(t.Context(), store, "1", "x"); err != nil {
 			t.Fatal(err)
@@ -133,7 +134,7 @@ func TestAnOutageOfAWhileIsWaitedOut(t *testing.T) {
 		if _, err := run.Wait(t.Context()); !errors.Is(err, flow.ErrCancelled) {
 			t.Errorf("waiting gave %v", err)
 		}
-		away = true
+		away.Store(true)
 		if _, err := run.Wait(t.Context()); !errors.Is(err, port.ErrUnavailable) {
 			t.Errorf("an outage without end: %v", err)
 		}

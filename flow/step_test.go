@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,7 +125,7 @@ func TestAZombieOfAStepChangesNothing(t *testing.T) {
 				return in, nil
 			}
 			defer close(done)
-			<-time.After(time.Hour)
+			<-time.After(2 * time.Minute)
 			if _, err := flow.Do(ctx, "late", does(1)); !errors.Is(err, port.ErrLost) {
 				t.Errorf("a zombie's Do: %v", err)
 			}
@@ -201,10 +202,11 @@ func TestAStepThatCannotBeIsRefused(t *testing.T) {
 
 func TestAnOutageOfAStepIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		away := true
+		var away atomic.Bool
+		away.Store(true)
 		store := memory.New(memory.Config{})
 		b := store.Open(memory.Config{Fault: func(op memory.Op) memory.Fault {
-			if away && op.Name == "get" {
+			if away.Load() && op.Name == "get" {
 				return memory.Fault{Err: port.ErrUnavailable}
 			}
 			return memory.Fault{}
@@ -214,11 +216,11 @@ func TestAnOutageOfAStepIsNoFailure(t *testing.T) {
 		if _, err := words.PublishAll(t.Context(), store, bus.Out[string]{ID: "1", Payload: "x"}); err != nil {
 			t.Fatal(err)
 		}
-		<-time.After(5 * time.Minute)
+		<-time.After(time.Minute)
 		if _, err := o.Record(t.Context(), b, "1"); !errors.Is(err, port.ErrUnavailable) {
 			t.Errorf("asking for the record: %v", err)
 		}
-		away = false
+		away.Store(false)
 		<-time.After(time.Minute)
 		if v, err := o.Record(t.Context(), b, "1"); v.Attempts != 1 || err != nil {
 			t.Errorf("the record is %+v, %v", v, err)
