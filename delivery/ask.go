@@ -58,7 +58,9 @@ func ask[T any](ctx context.Context, p *Pipeline, w *work, q question, check fun
 			return none, n, err
 		}
 		problem = a.Problem
-		if problem == "" {
+		if problem != "" {
+			w.entry.Answers++
+		} else {
 			w.answered(a.Response)
 			switch a.Response.Stop {
 			case port.StopRefusal, port.StopContextExceeded, port.StopToolUse:

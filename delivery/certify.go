@@ -88,13 +88,15 @@ func (p *Pipeline) review(ctx context.Context, w *work, in checked, files []file
 	}
 	digest, err := flow.Do(ctx, "review", func(ctx context.Context) (string, error) {
 		a, err := p.call(ctx, request)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return "", context.Cause(ctx)
+		case err != nil:
+			//nolint:nilerr // The error is what is kept: it decides as little as a review does.
+			return p.keep(ctx, "the review", answer{Problem: err.Error()})
+		default:
+			return p.keep(ctx, "the review", a)
 		}
-		if err != nil {
-			a = answer{Problem: err.Error()}
-		}
-		return p.keep(ctx, "the review", a)
 	})
 	if err != nil {
 		return Review{}, err

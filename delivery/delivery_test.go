@@ -158,18 +158,8 @@ func TestAProgramThatNeverPassesIsNotDeployed(t *testing.T) {
 func TestRequirementsThatTheScriptDoesNotKnowFailWithWhatToDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, script(t, goodProgram), Config{})
-		run, err := w.Start(t.Context(), w.backend, "", Requirements{Text: "Do something else."})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var failed error
-		err = muster.Run(t.Context(),
-			func(ctx context.Context) error { return w.Work(ctx, w.backend, quiet()) },
-			func(ctx context.Context) error { _, failed = run.Wait(ctx); return errOver })
-		if !errors.Is(err, errOver) {
-			t.Fatal(err)
-		}
-		wants(t, failed, `phase "plan"`, "does not know the requirements", "--script", "--model")
+		_, _, err := w.deliverText(t, "Do something else.")
+		wants(t, err, `phase "plan"`, "does not know the requirements", "--script", "--model")
 		if len(w.releases(t)) > 0 {
 			t.Errorf("something is deployed: %q", w.releases(t))
 		}
@@ -206,8 +196,8 @@ func TestPreflightRefusesBeforeTheRunBegins(t *testing.T) {
 			c.set(t, w)
 			_, err := w.Start(t.Context(), w.backend, "", Requirements{Text: requirements})
 			wants(t, err, c.says...)
-			for range w.backend.Keys(t.Context(), "*") {
-				t.Fatal("a run has begun")
+			for key, err := range w.backend.Keys(t.Context(), "*") {
+				t.Fatalf("a run has begun: %q, %v", key, err)
 			}
 		})
 	}

@@ -91,6 +91,9 @@ func TestPlanIsRepairedAndKept(t *testing.T) {
 	if err := w.loadJSON(t.Context(), "the plan", out.Plan, &plan); err != nil || plan.Name != "echo" || out.Program != "echo" {
 		t.Errorf("plan %+v, %v", plan, err)
 	}
+	if s := w.summary(deployed{}, signer{}, out.Trail); !slices.Equal(s.Retried, []string{"plan: 3 answers until one was in order"}) || s.Scripted {
+		t.Errorf("the summary says %q was retried", s.Retried)
+	}
 	e := out.Trail[0]
 	if len(m.asked) != 3 || e.Answers != 3 || e.Usage != (port.Usage{Input: 30, Output: 3}) || !slices.Equal(e.Models, []string{"fake-1"}) || !e.OK {
 		t.Errorf("%d answers, entry %+v", len(m.asked), e)
@@ -259,6 +262,7 @@ func TestValidateSendsBackWhatDoesNotPass(t *testing.T) {
 		"tests without end":        {failing("test", late), "longer than allowed"},
 		"no tests":                 {failing("test", says(0, "")), "no test passed"},
 		"skipped tests alone":      {failing("test", says(0, `{"Action":"skip","Test":"TestX"}`)), "no test passed"},
+		"characters that grow":     {failing("vet", port.Result{Exit: 1, Stderr: port.Output{Head: []byte(strings.Repeat("<\x01", 20_000))}}), "bytes left out"},
 		"a signal":                 {failing("vet", port.Result{Ending: port.Signaled, Exit: -1, Signal: "SIGSEGV"}), "SIGSEGV"},
 		"an acceptance case":       {failing("run", says(0, "wrong")), `the program printed "wrong", expected is "x"`},
 		"an exit status":           {failing("run", says(3, "x")), "status 3, status 0 is expected"},

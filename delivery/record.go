@@ -83,7 +83,8 @@ func (w *work) by() string {
 	return said
 }
 
-const maxDetail = 1000
+// maxDetail is the longest Detail, in bytes: a note has at most 4 KiB, and JSON may write a byte as six.
+const maxDetail = 600
 
 // clip keeps the first and the last half of a text that is too long.
 func clip(text string, most int) string {

@@ -59,7 +59,7 @@ type Summary struct {
 	Scripted  bool       `json:"scripted"`           // at least one of them is a script that stands in for a model
 	Usage     port.Usage `json:"usage"`              // tokens of all answers
 	Rounds    int        `json:"rounds"`             // of code and validate
-	Retried   []string   `json:"retried,omitempty"`  // why there was another round, one sentence for each
+	Retried   []string   `json:"retried,omitempty"`  // why there was another round or another answer, one sentence for each
 	Trail     []Entry    `json:"trail"`              // what each stay in a phase came to, in order
 }
 
@@ -142,8 +142,11 @@ func (p *Pipeline) summary(in deployed, s signer, trail []Entry) Summary {
 	out.Models, out.Usage = used(trail)
 	out.Scripted = slices.ContainsFunc(out.Models, IsScripted)
 	for _, e := range trail {
-		if e.Phase == phaseValidate && !e.OK {
+		switch {
+		case e.Phase == phaseValidate && !e.OK:
 			out.Retried = append(out.Retried, e.Detail)
+		case e.Answers > 1:
+			out.Retried = append(out.Retried, fmt.Sprintf("%s: %s until one was in order", e.Phase, count(e.Answers, "answer")))
 		}
 	}
 	return out

@@ -104,7 +104,7 @@ func packageOf(text string) string {
 func checkPath(name string) error {
 	switch {
 	case !fs.ValidPath(name) || name == ".":
-		return errors.New("it must be a relative path with slashes, without empty parts, . and ..")
+		return errors.New("it must be a relative path with slashes, without empty parts, dots and double dots")
 	case len(name) > maxPath:
 		return fmt.Errorf("its path has %d bytes, at most %d are allowed", len(name), maxPath)
 	}

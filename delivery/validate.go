@@ -38,6 +38,7 @@ type Check struct {
 const (
 	minGo       = "go1.26"
 	maxOutput   = 4 << 20  // bytes of a command's output that are read
+	maxReason   = 700      // bytes of findings in the reason of a run that failed
 	maxFinding  = 8 << 10  // bytes of one finding
 	maxBinary   = 64 << 20 // bytes of the program
 	keptFailing = 5        // acceptance cases that are told of
@@ -74,7 +75,7 @@ func (p *Pipeline) validatePhase(ctx context.Context, in source) (checked, error
 func (p *Pipeline) sendBack(ctx context.Context, w *work, in source, v validation) error {
 	why := fmt.Sprintf("round %d: %s", in.Round, v.short)
 	if in.Round >= p.c.Rounds {
-		return w.failed(ctx, final("the program did not pass in %s: %s\n%s", count(p.c.Rounds, "round"), v.short, clip(strings.Join(v.findings, "\n"), maxDetail/2)))
+		return w.failed(ctx, final("the program did not pass in %s: %s\n%s", count(p.c.Rounds, "round"), v.short, clip(strings.Join(v.findings, "\n"), maxReason)))
 	}
 	next := in.draft
 	next.Round, next.Findings = in.Round+1, v.findings
@@ -240,8 +241,10 @@ func (p *Pipeline) toolchain(ctx context.Context, dir string) (goEnv, error) {
 	if version.IsValid(has.GOVERSION) && version.Compare(has.GOVERSION, minGo) < 0 {
 		return goEnv{}, final("delivery: the runner's go command is %s; %s: %w", has.GOVERSION, remedy, port.ErrUnsupported)
 	}
-	vars := []string{"PATH", "GOROOT", "SYSTEMROOT", "GOCACHE=" + has.GOCACHE, "CGO_ENABLED=0", "GOENV=off", "GOFLAGS=-mod=readonly -trimpath -buildvcs=false",
-		"GOPROXY=off", "GOSUMDB=off", "GOTELEMETRY=off", "GOTOOLCHAIN=local", "GOVCS=*:off", "GOWORK=off", "GO111MODULE=on"}
+	vars := []string{
+		"PATH", "GOROOT", "SYSTEMROOT", "GOCACHE=" + has.GOCACHE, "CGO_ENABLED=0", "GOENV=off", "GOFLAGS=-mod=readonly -trimpath -buildvcs=false",
+		"GOPROXY=off", "GOSUMDB=off", "GOTELEMETRY=off", "GOTOOLCHAIN=local", "GOVCS=*:off", "GOWORK=off", "GO111MODULE=on",
+	}
 	for _, v := range []string{"HOME", "USERPROFILE", "GOPATH", "TMPDIR", "TMP", "TEMP"} {
 		vars = append(vars, v+"="+filepath.Join(dir, "home"))
 	}

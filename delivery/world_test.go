@@ -201,7 +201,12 @@ func quiet() flow.Worker { return flow.Worker{Group: bus.Group{Log: slog.New(slo
 // deliver starts a run and works until it is over.
 func (w *world) deliver(t *testing.T) (Summary, []Record, error) {
 	t.Helper()
-	run, err := w.Start(t.Context(), w.backend, "", Requirements{Text: requirements})
+	return w.deliverText(t, requirements)
+}
+
+func (w *world) deliverText(t *testing.T, text string) (Summary, []Record, error) {
+	t.Helper()
+	run, err := w.Start(t.Context(), w.backend, "", Requirements{Text: text})
 	if err != nil {
 		t.Fatal(err)
 	}
