@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/musterhq/muster/bus"
 	"github.com/musterhq/muster/envelope"
 	"github.com/musterhq/muster/port"
 )
@@ -27,16 +28,23 @@ const (
 // run again: the ctx of fn carries an idempotency key (envelope.IdempotencyKey) that is the same on every try. When two
 // attempts overlap because one of them lost its message, the first result recorded is the one that both get. Do does not
 // begin fn for a run that was cancelled ([ErrCancelled]) or that went on elsewhere (port.ErrLost). Outside of a handler of this
-// package it is port.ErrInvalid. It may be called by several goroutines of one handler.
+// package it is port.ErrInvalid. It may be called by several goroutines of one handler. While the backend does not answer, the error
+// is a bus.Later: a handler that returns it is put off, which is no failure.
 func Do[T any](ctx context.Context, name string, fn func(context.Context) (T, error)) (T, error) {
 	var v T
 	s, err := scopeOf(ctx)
 	if err != nil {
 		return v, fmt.Errorf("do %q: %w", name, err)
 	}
+	fail := func(err error) (T, error) {
+		if away(err) {
+			err = bus.Later(time.Second, err)
+		}
+		return v, fmt.Errorf("%s: do %q: %w", s.name, name, err)
+	}
 	raw, err := s.begin(ctx, name)
 	if err != nil {
-		return v, fmt.Errorf("%s: do %q: %w", s.name, name, err)
+		return fail(err)
 	}
 	if raw == nil {
 		key := s.prefix + name
@@ -45,11 +53,11 @@ func Do[T any](ctx context.Context, name string, fn func(context.Context) (T, er
 			return v, err
 		}
 		if raw, err = s.record(ctx, key, made); err != nil {
-			return v, fmt.Errorf("%s: do %q: %w", s.name, name, err)
+			return fail(err)
 		}
 	}
 	if err := json.Unmarshal(raw, &v); err != nil {
-		return v, fmt.Errorf("%s: do %q: what is recorded is no %T: %w: %w", s.name, name, v, port.ErrInvalid, err)
+		return fail(fmt.Errorf("what is recorded is no %T: %w: %w", v, port.ErrInvalid, err))
 	}
 	return v, nil
 }

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/musterhq/muster/adapter/memory"
 	"github.com/musterhq/muster/bus"
@@ -304,4 +306,33 @@ func TestARunsMessagesAreHandledInOneGroup(t *testing.T) {
 			t.Errorf("middleware saw %q", seen)
 		}
 	})
+}
+
+func TestAnOutageWithinASubStepIsNoFailure(t *testing.T) {
+	for _, call := range []string{"get", "apply"} {
+		synctest.Test(t, func(t *testing.T) {
+			var away atomic.Bool
+			store := memory.New(memory.Config{})
+			b := store.Open(memory.Config{Fault: func(op memory.Op) memory.Fault {
+				if away.Load() && op.Name == call && op.Point == memory.Before {
+					return memory.Fault{Err: port.ErrUnavailable}
+				}
+				return memory.Fault{}
+			}})
+			calls := 0
+			a := flow.First("a", func(ctx context.Context, in string) (string, error) {
+				if calls++; calls == 1 {
+					away.Store(true)
+				}
+				return flow.Do(ctx, "x", func(context.Context) (string, error) { return in, nil })
+			})
+			p := compile(t, "letters", a, a)
+			run := begin(t, p, store, "1", "-")
+			defer work(t, p, b).end()
+			<-time.After(3 * time.Minute)
+			away.Store(false)
+			ends(t, run, "-")
+			tells(t, p, store, "1", "a started, a begun, a put off, a done")
+		})
+	}
 }

@@ -124,7 +124,7 @@ func (h hand) begin(ctx context.Context, m bus.Message[json.RawMessage], id stri
 		case visit < now.Visit, now.State == Succeeded, now.State == Cancelled:
 			return nil, nil, nil
 		case visit > now.Visit:
-			return nil, nil, bus.Later(100*time.Millisecond, fmt.Errorf("run %q is behind its message", id))
+			return nil, nil, since(m, 100*time.Millisecond, fmt.Errorf("run %q is behind its message", id))
 		case now.Definition != h.d.hash:
 			return nil, nil, h.leave(ctx, m, was, &now)
 		case now.Phase != h.n.name:
@@ -185,7 +185,7 @@ func (h hand) leave(ctx context.Context, m bus.Message[json.RawMessage], was []b
 		now.ID, now.Definition, h.d.name, m.Worker, h.d.hash)
 	if now.State != Waiting {
 		h.log.WarnContext(ctx, "run is left to a worker with its definition", "run", now.ID, "error", err)
-		now.State, now.Reason = Waiting, clip(err.Error())
+		now.State, now.Reason, now.Failure, now.Ended = Waiting, clip(err.Error()), nil, time.Time{}
 		v := *now.current()
 		v.Worker = m.Worker
 		r := v.record(Left, time.Now().UTC())
@@ -194,7 +194,12 @@ func (h hand) leave(ctx context.Context, m bus.Message[json.RawMessage], was []b
 			return bus.Later(time.Second, errors.Join(err, werr))
 		}
 	}
-	return bus.Later(min(max(time.Since(m.FirstAt), time.Second), time.Minute), err)
+	return since(m, time.Second, err)
+}
+
+// since puts a message off for as long as it has been there already, at least the shortest wait and at most a minute.
+func since(m bus.Message[json.RawMessage], shortest time.Duration, err error) error {
+	return bus.Later(min(max(time.Since(m.FirstAt), shortest), time.Minute), err)
 }
 
 // done is the step of a phase that is done.
