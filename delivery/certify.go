@@ -92,7 +92,6 @@ func (p *Pipeline) review(ctx context.Context, w *work, in checked, files []file
 		case ctx.Err() != nil:
 			return "", context.Cause(ctx)
 		case err != nil:
-			//nolint:nilerr // The error is what is kept: it decides as little as a review does.
 			return p.keep(ctx, "the review", answer{Problem: err.Error()})
 		default:
 			return p.keep(ctx, "the review", a)
@@ -111,6 +110,7 @@ func (p *Pipeline) review(ctx context.Context, w *work, in checked, files []file
 	w.answered(a.Response)
 	r, err := decode[Review](p.schemas[reviewSchema], a.Response.Text())
 	if err != nil {
+		//nolint:nilerr // What is wrong with a review is recorded in its place, and decides as little.
 		return Review{Summary: clip("the answer cannot be used: "+err.Error(), maxShown)}, nil
 	}
 	r.Model = a.Response.Model

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -262,8 +263,10 @@ func TestAConfigThatCannotBeIsRefused(t *testing.T) {
 // Rule: a worker killed anywhere is continued by another, and what it did to the target directory is not done twice.
 func TestAnotherWorkerGoesOnAfterACrashInEachPhase(t *testing.T) {
 	crashed := map[string]int{}
-	for at, cut := 1, true; cut; at += 5 {
-		cut = false
+	var cut atomic.Bool
+	cut.Store(true)
+	for at := 1; cut.Load(); at += 5 {
+		cut.Store(false)
 		t.Run(fmt.Sprintf("at operation %d", at), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, script(t, buggyProgram, goodProgram), Config{})
@@ -272,14 +275,16 @@ func TestAnotherWorkerGoesOnAfterACrashInEachPhase(t *testing.T) {
 					t.Fatal(err)
 				}
 				first := w.backend.Open(memory.Config{Fault: func(o memory.Op) memory.Fault {
-					cut = cut || o.N == at
+					if o.N == at {
+						cut.Store(true)
+					}
 					return memory.Fault{Cut: o.N == at}
 				}})
 				var s Summary
 				err = muster.Run(t.Context(),
 					func(ctx context.Context) error {
 						err := w.Work(ctx, first, quiet())
-						if status, statusErr := w.flow.Status(ctx, w.backend, "run"); statusErr == nil && cut {
+						if status, statusErr := w.flow.Status(ctx, w.backend, "run"); statusErr == nil && cut.Load() {
 							crashed[status.Phase]++
 						}
 						if errors.Is(err, port.ErrClosed) {
