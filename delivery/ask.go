@@ -64,7 +64,7 @@ func ask[T any](ctx context.Context, p *Pipeline, w *work, q question, check fun
 			w.answered(a.Response)
 			switch a.Response.Stop {
 			case port.StopRefusal, port.StopContextExceeded, port.StopToolUse:
-				return none, n, final("model %s gave no answer for %s: it stopped for the reason %q; change the requirements or take another model (--model)", a.Response.Model, w.entry.Phase, a.Response.Stop)
+				return none, n, final("model %s gave no answer for %s: it stopped for the reason %q; change the requirements or take another model", a.Response.Model, w.entry.Phase, a.Response.Stop)
 			case port.StopMaxTokens:
 				problem = "the answer was cut off at the limit of tokens; it must be shorter"
 			}

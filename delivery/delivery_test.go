@@ -160,7 +160,7 @@ func TestRequirementsThatTheScriptDoesNotKnowFailWithWhatToDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, script(t, goodProgram), Config{})
 		_, _, err := w.deliverText(t, "Do something else.")
-		wants(t, err, `phase "plan"`, "does not know the requirements", "--script", "--model")
+		wants(t, err, `phase "plan"`, "does not know the requirements", "--script")
 		if len(w.releases(t)) > 0 {
 			t.Errorf("something is deployed: %q", w.releases(t))
 		}

@@ -137,7 +137,7 @@ func TestAModelsErrorsDecideWhetherItIsAskedAgain(t *testing.T) {
 		"bad output":     {errs: []error{bad}, asked: 2},
 		"not authorised": {errs: []error{&port.ModelError{Kind: port.ModelAuth, Err: errors.New("who are you")}}, asked: 1, says: "who are you"},
 		"another error":  {errs: []error{errors.New("a stumble")}, asked: 2},
-		"refusal":        {stop: port.StopRefusal, asked: 1, says: "--model"},
+		"refusal":        {stop: port.StopRefusal, asked: 1, says: "another model"},
 		"cut off":        {stop: port.StopMaxTokens, asked: 3, says: "cut off"},
 	} {
 		t.Run(name, func(t *testing.T) {

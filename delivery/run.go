@@ -35,14 +35,14 @@ const (
 
 // Record is a piece of news of a run.
 type Record struct {
-	Phase   string
-	State   State
-	Attempt int           // of the same work, after failures and crashes, from 1; 0 while it is queued
-	Worker  string        // who; "" while it is queued
-	At      time.Time     // when
-	Elapsed time.Duration // since the attempt began; 0 where none did
-	Detail  string        // a sentence for people; "" for none
-	Entry   *Entry        // what it came to; nil where nothing did
+	Phase   string        `json:"phase"`
+	State   State         `json:"state"`
+	Attempt int           `json:"attempt,omitempty"` // of the same work, after failures and crashes, from 1; 0 while it is queued
+	Worker  string        `json:"worker,omitempty"`  // who; "" while it is queued
+	At      time.Time     `json:"at"`                // when
+	Elapsed time.Duration `json:"elapsed,omitempty"` // nanoseconds since the attempt began; 0 where none did
+	Detail  string        `json:"detail,omitempty"`  // a sentence for people; "" for none
+	Entry   *Entry        `json:"entry,omitempty"`   // what it came to; nil where nothing did
 }
 
 // Summary is what a run came to.

@@ -65,7 +65,7 @@ func Open(path string) (*Model, error) {
 	body, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("scripted: script %q: name another with --script, or use a real model (--model): %w: %w", path, port.ErrNotFound, err)
+		return nil, fmt.Errorf("scripted: script %q: name another (--script): %w: %w", path, port.ErrNotFound, err)
 	case err != nil:
 		return nil, fmt.Errorf("scripted: script %q: %w: %w", path, port.ErrUnavailable, err)
 	}

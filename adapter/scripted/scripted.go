@@ -86,7 +86,7 @@ func (m *Model) find(p port.Purpose) (answer, error) {
 			}
 		}
 	}
-	const remedy = "use a script that has it (--script) or a real model (--model)"
+	const remedy = "use a script that has it (--script)"
 	if !known {
 		return answer{}, fmt.Errorf("script %s does not know the requirements with the SHA-256 %s; %s: %w", m.place, orNone(p.Subject), remedy, port.ErrNotFound)
 	}

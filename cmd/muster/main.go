@@ -1,0 +1,107 @@
+// Command muster is the binary: it joins adapters to the rooms that do the work, and prints. `muster run` makes a deployed program
+// of a requirements file.
+//
+// What may not enter: logic that a library could hold.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterhq/muster/port"
+)
+
+// The exit statuses, the same for every command.
+const (
+	exitOK          = 0
+	exitError       = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitConflict    = 4
+	exitUnavailable = 5
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the second signal ends the process at once
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the whole program but its process: the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	cmd := root()
+	cmd.SetArgs(args)
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	err := cmd.ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintln(stderr, "muster:", err)
+	}
+	return status(err)
+}
+
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:           "muster",
+		Short:         "Messages, pipelines and deliveries that survive a crash",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage(cmd, fmt.Errorf("unknown command %q", args[0]))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
+	cmd.AddCommand(runCommand(), versionCommand())
+	return cmd
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ err error }
+
+func (u *usageError) Error() string { return u.err.Error() }
+func (u *usageError) Unwrap() error { return u.err }
+
+// usage is err with the command that tells more.
+func usage(cmd *cobra.Command, err error) error {
+	return &usageError{fmt.Errorf("%w; see %q", err, cmd.CommandPath()+" --help")}
+}
+
+// exactly is cobra.ExactArgs with an error that says what is wanted.
+func exactly(n int, want string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usage(cmd, fmt.Errorf("%d arguments, wanted is %s", len(args), want))
+		}
+		return nil
+	}
+}
+
+// status is the exit status of err.
+func status(err error) int {
+	_, badUsage := errors.AsType[*usageError](err)
+	switch {
+	case err == nil:
+		return exitOK
+	case badUsage:
+		return exitUsage
+	case errors.Is(err, port.ErrNotFound), errors.Is(err, os.ErrNotExist):
+		return exitNotFound
+	case errors.Is(err, port.ErrConflict):
+		return exitConflict
+	case errors.Is(err, port.ErrUnavailable):
+		return exitUnavailable
+	default:
+		return exitError
+	}
+}
