@@ -112,7 +112,7 @@ func TestAMissingAnswerSaysWhatWasAskedAndWhatToDo(t *testing.T) {
 		if !errors.Is(err, port.ErrNotFound) || !ok || e.Retryable() {
 			t.Fatalf("%+v: error is %v, want a ModelError that is ErrNotFound and not worth a retry", c.request.Purpose, err)
 		}
-		for _, s := range append(c.says, `"s.json"`, "--script", "--model") {
+		for _, s := range append(c.says, `"s.json"`, "--script") {
 			if !strings.Contains(err.Error(), s) {
 				t.Errorf("%+v: the error %q does not say %q", c.request.Purpose, err, s)
 			}
