@@ -100,15 +100,6 @@ func (l *log) all() []string {
 	return append([]string(nil), l.lines...)
 }
 
-func count(t *testing.T, b *memory.Backend, name string) int64 {
-	t.Helper()
-	s, err := b.Stats(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.Counters[name]
-}
-
 func TestWhatIsEmittedAndSavedLeavesWithTheAcknowledgement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(memory.Config{})

@@ -82,7 +82,7 @@ func (p *parser) field(name span) bool {
 		return p.fail("comes twice")
 	}
 	found := span{from: p.at}
-	ok := false
+	var ok bool
 	switch f {
 	case fieldPayload:
 		ok = p.value(1)

@@ -91,7 +91,8 @@ func TestAPanicGoesOnAndFreesTheKey(t *testing.T) {
 				t.Errorf("recovered %v", v)
 			}
 		}()
-		once.Do(t.Context(), ledger(b), "k", func(context.Context) (int, error) { panic("boom") })
+		_, _, err := once.Do(t.Context(), ledger(b), "k", func(context.Context) (int, error) { panic("boom") })
+		t.Errorf("it returned %v", err)
 	}()
 	l := ledger(b)
 	l.NoWait = true

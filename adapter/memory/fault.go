@@ -76,7 +76,7 @@ type call struct {
 type faults struct{ twice, quiet bool }
 
 // do carries out op with faults around it.
-func do[T any](b *Backend, ctx context.Context, name string, op func(call) (T, error)) (T, error) {
+func do[T any](ctx context.Context, b *Backend, name string, op func(call) (T, error)) (T, error) {
 	c := call{b: b, ctx: ctx, name: name}
 	var zero T
 	if err := c.alive(); err != nil {
@@ -101,8 +101,8 @@ func do[T any](b *Backend, ctx context.Context, name string, op func(call) (T, e
 }
 
 // each is do for an operation that answers n errors.
-func each(b *Backend, ctx context.Context, name string, n int, op func(call) []error) []error {
-	errs, err := do(b, ctx, name, func(c call) ([]error, error) { return op(c), nil })
+func each(ctx context.Context, b *Backend, name string, n int, op func(call) []error) []error {
+	errs, err := do(ctx, b, name, func(c call) ([]error, error) { return op(c), nil })
 	if err != nil {
 		return all(n, err)
 	}

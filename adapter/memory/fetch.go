@@ -13,7 +13,7 @@ func (b *Backend) Fetch(ctx context.Context, g port.Group, limit int) ([]port.De
 	if err := port.CheckFetch(b.caps, g, limit); err != nil {
 		return nil, fmt.Errorf("memory: fetch: %w", err)
 	}
-	return do(b, ctx, "fetch", func(c call) ([]port.Delivery, error) { return c.fetch(&g, limit) })
+	return do(ctx, b, "fetch", func(c call) ([]port.Delivery, error) { return c.fetch(&g, limit) })
 }
 
 func (c call) fetch(want *port.Group, limit int) ([]port.Delivery, error) {

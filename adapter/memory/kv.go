@@ -27,7 +27,7 @@ func (b *Backend) values(ctx context.Context, name string, keys []string, withTT
 			return nil, fmt.Errorf("memory: %s: %w", name, err)
 		}
 	}
-	return do(b, ctx, name, func(c call) ([]port.Value, error) {
+	return do(ctx, b, name, func(c call) ([]port.Value, error) {
 		s := b.space
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -47,7 +47,7 @@ func (b *Backend) Apply(ctx context.Context, changes ...port.Change) ([]port.App
 			return nil, fmt.Errorf("memory: apply: %w", err)
 		}
 	}
-	return do(b, ctx, "apply", func(c call) ([]port.Applied, error) {
+	return do(ctx, b, "apply", func(c call) ([]port.Applied, error) {
 		applied := make([]port.Applied, len(changes))
 		errs := c.eachOf(len(changes), func(i int, now moment) (err error) {
 			applied[i], err = c.apply(&changes[i], now)
@@ -74,7 +74,7 @@ func (c call) apply(ch *port.Change, now moment) (port.Applied, error) {
 	a := port.Applied{Was: port.Value{Key: ch.Key}}
 	fences := c.fencing()
 	if a.Err = fences.pass(ch.Fence, port.Family(ch.Key)); a.Err != nil {
-		return a, nil
+		return a, nil //nolint:nilerr // the refusal is this change's answer, not the call's
 	}
 	if a.Done = s.keys.holds(ch, now); !a.Done {
 		c.b.counts.conflicts.Add(1)
@@ -97,7 +97,7 @@ func (b *Backend) Add(ctx context.Context, key string, delta int64, ttl time.Dur
 	if err := port.CheckTTL(b.caps, strconv.Quote(key), ttl, true); err != nil {
 		return 0, fmt.Errorf("memory: add: %w", err)
 	}
-	return do(b, ctx, "add", func(c call) (int64, error) { return c.add(key, delta, ttl) })
+	return do(ctx, b, "add", func(c call) (int64, error) { return c.add(key, delta, ttl) })
 }
 
 func (c call) add(key string, delta int64, ttl time.Duration) (int64, error) {
@@ -138,7 +138,7 @@ func (b *Backend) Keys(ctx context.Context, pattern string) iter.Seq2[string, er
 			yield("", fmt.Errorf("memory: keys: %w", err))
 			return
 		}
-		list, err := do(b, ctx, "keys", func(c call) ([]string, error) { return b.space.keyNames(), nil })
+		list, err := do(ctx, b, "keys", func(c call) ([]string, error) { return b.space.keyNames(), nil })
 		if err != nil {
 			yield("", err)
 			return
@@ -175,7 +175,7 @@ func (b *Backend) Clear(ctx context.Context) (int, error) {
 	if !b.conf.AllowClear {
 		return 0, fmt.Errorf("memory: clear: open with Config.AllowClear to allow it: %w", port.ErrUnsupported)
 	}
-	return do(b, ctx, "clear", func(c call) (int, error) {
+	return do(ctx, b, "clear", func(c call) (int, error) {
 		s := b.space
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -44,7 +44,7 @@ func (b *Backend) Acquire(ctx context.Context, want port.Lease, ttl time.Duratio
 		lease port.Lease
 		held  error
 	}
-	a, err := do(b, ctx, "acquire", func(c call) (answer, error) {
+	a, err := do(ctx, b, "acquire", func(c call) (answer, error) {
 		lease, held, err := b.space.acquire(want, ttl)
 		return answer{lease: lease, held: held}, err
 	})
@@ -117,7 +117,7 @@ func (b *Backend) Renew(ctx context.Context, ttl time.Duration, held ...port.Lea
 	if err := port.CheckTTL(b.caps, "renewal", ttl, false); err != nil {
 		return leases, all(len(held), fmt.Errorf("memory: renew: %w", err))
 	}
-	errs := each(b, ctx, "renew", len(held), func(c call) []error {
+	errs := each(ctx, b, "renew", len(held), func(c call) []error {
 		return c.eachOf(len(held), func(i int, now moment) (err error) {
 			leases[i], err = c.renew(&held[i], ttl, now)
 			return err
@@ -145,7 +145,7 @@ func (c call) renew(held *port.Lease, ttl time.Duration, now moment) (port.Lease
 
 // Release judges each lease alone.
 func (b *Backend) Release(ctx context.Context, held ...port.Lease) []error {
-	return each(b, ctx, "release", len(held), func(c call) []error {
+	return each(ctx, b, "release", len(held), func(c call) []error {
 		return c.eachOf(len(held), func(i int, now moment) error { return c.release(&held[i], now) })
 	})
 }
@@ -173,7 +173,7 @@ func (b *Backend) Holders(ctx context.Context, prefix string) ([]port.Lease, err
 	if err := port.CheckPrefix(prefix); err != nil {
 		return nil, fmt.Errorf("memory: holders: %w", err)
 	}
-	return do(b, ctx, "holders", func(c call) ([]port.Lease, error) { return b.space.holders(prefix), nil })
+	return do(ctx, b, "holders", func(c call) ([]port.Lease, error) { return b.space.holders(prefix), nil })
 }
 
 func (s *space) holders(prefix string) []port.Lease {

@@ -106,7 +106,7 @@ func (b *Backend) Caps() port.Caps { return b.caps }
 // Health is healthy until the handle is closed or its Fault says otherwise.
 func (b *Backend) Health(ctx context.Context) port.Health {
 	start := time.Now()
-	_, err := do(b, ctx, "health", func(call) (none, error) { return none{}, nil })
+	_, err := do(ctx, b, "health", func(call) (none, error) { return none{}, nil })
 	h := port.Health{State: port.Healthy, RoundTrip: time.Since(start)}
 	if err != nil {
 		h.State = port.Unavailable

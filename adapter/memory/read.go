@@ -14,7 +14,7 @@ func (b *Backend) Read(ctx context.Context, r port.Range) ([]port.Stored, error)
 	if err := r.Check(); err != nil {
 		return nil, fmt.Errorf("memory: read: %w", err)
 	}
-	return do(b, ctx, "read", func(c call) ([]port.Stored, error) { return c.read(r) })
+	return do(ctx, b, "read", func(c call) ([]port.Stored, error) { return c.read(r) })
 }
 
 func (c call) read(r port.Range) ([]port.Stored, error) {

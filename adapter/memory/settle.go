@@ -12,7 +12,7 @@ func (b *Backend) Extend(ctx context.Context, g port.Group, holds ...port.Hold) 
 	if err := g.CheckMember(b.caps); err != nil {
 		return all(len(holds), fmt.Errorf("memory: extend: %w", err))
 	}
-	return each(b, ctx, "extend", len(holds), func(c call) []error {
+	return each(ctx, b, "extend", len(holds), func(c call) []error {
 		return c.eachOf(len(holds), func(i int, now moment) error { return c.extend(&g, holds[i], now) })
 	})
 }
@@ -22,7 +22,7 @@ func (b *Backend) Settle(ctx context.Context, g port.Group, list ...port.Settlem
 	if err := g.CheckMember(b.caps); err != nil {
 		return all(len(list), fmt.Errorf("memory: settle: %w", err))
 	}
-	return each(b, ctx, "settle", len(list), func(c call) []error {
+	return each(ctx, b, "settle", len(list), func(c call) []error {
 		return c.eachOf(len(list), func(i int, now moment) error { return c.settle(&g, &list[i], now) })
 	})
 }
@@ -116,7 +116,7 @@ func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settleme
 		remember = now.after(want.Remember)
 	}
 	id, plain := it.entry.id, m.Then.IsZero()
-	repeats := false
+	var repeats bool
 	if plain && remember > 0 {
 		repeats = !g.known.add(id, now.ns, remember)
 	} else {

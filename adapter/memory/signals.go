@@ -130,7 +130,7 @@ func (b *Backend) Signal(ctx context.Context, channel string, payload []byte) er
 	if err := port.CheckSignal(b.caps, channel, payload); err != nil {
 		return fmt.Errorf("memory: %w", err)
 	}
-	_, err := do(b, ctx, "signal", func(c call) (none, error) {
+	_, err := do(ctx, b, "signal", func(c call) (none, error) {
 		b.space.signals.send(port.Signal{Channel: channel, Payload: payload})
 		b.counts.signals.Add(1)
 		return none{}, nil
@@ -147,7 +147,7 @@ func (b *Backend) Listen(ctx context.Context, patterns ...string) (iter.Seq2[por
 	wants := func(sig *port.Signal) bool {
 		return slices.ContainsFunc(patterns, func(p string) bool { return port.Match(p, sig.Channel) })
 	}
-	return do(b, ctx, "listen", func(c call) (iter.Seq2[port.Signal, error], error) {
+	return do(ctx, b, "listen", func(c call) (iter.Seq2[port.Signal, error], error) {
 		return listen(c, &b.space.signals, true, wants), nil
 	})
 }
@@ -161,7 +161,7 @@ func (b *Backend) WatchLeases(ctx context.Context, prefix string) (iter.Seq2[por
 		return nil, fmt.Errorf("memory: watchleases: %w", err)
 	}
 	wants := func(l *port.Lease) bool { return strings.HasPrefix(l.Name, prefix) }
-	return do(b, ctx, "watchleases", func(c call) (iter.Seq2[port.Lease, error], error) {
+	return do(ctx, b, "watchleases", func(c call) (iter.Seq2[port.Lease, error], error) {
 		return listen(c, &b.space.hints, false, wants), nil
 	})
 }

@@ -15,7 +15,7 @@ func (b *Backend) Declare(ctx context.Context, conf port.Topic) error {
 	if err := conf.Check(); err != nil {
 		return fmt.Errorf("memory: declare: %w", err)
 	}
-	_, err := do(b, ctx, "declare", func(c call) (none, error) {
+	_, err := do(ctx, b, "declare", func(c call) (none, error) {
 		s := b.space
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -34,7 +34,7 @@ func (b *Backend) Join(ctx context.Context, g port.Group) error {
 	if err := g.Check(b.caps); err != nil {
 		return fmt.Errorf("memory: join: %w", err)
 	}
-	_, err := do(b, ctx, "join", func(c call) (none, error) { return none{}, b.space.join(g) })
+	_, err := do(ctx, b, "join", func(c call) (none, error) { return none{}, b.space.join(g) })
 	return err
 }
 
@@ -84,7 +84,7 @@ func (b *Backend) Drop(ctx context.Context, topic, group string) error {
 			return fmt.Errorf("memory: drop: %w", err)
 		}
 	}
-	_, err := do(b, ctx, "drop", func(c call) (none, error) { return none{}, c.drop(topic, group) })
+	_, err := do(ctx, b, "drop", func(c call) (none, error) { return none{}, c.drop(topic, group) })
 	return err
 }
 
@@ -153,7 +153,7 @@ func (b *Backend) Inspect(ctx context.Context, pattern string) iter.Seq2[port.To
 			yield(port.TopicInfo{}, fmt.Errorf("memory: inspect: %w", err))
 			return
 		}
-		names, err := do(b, ctx, "inspect", func(c call) ([]string, error) { return b.space.topicNames(pattern), nil })
+		names, err := do(ctx, b, "inspect", func(c call) ([]string, error) { return b.space.topicNames(pattern), nil })
 		if err != nil {
 			yield(port.TopicInfo{}, err)
 			return

@@ -13,7 +13,7 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 	if err := batch.Check(b.caps, ""); err != nil {
 		return fmt.Errorf("memory: write: %w", err)
 	}
-	_, err := do(b, ctx, "write", func(c call) (none, error) { return none{}, c.write(&batch) })
+	_, err := do(ctx, b, "write", func(c call) (none, error) { return none{}, c.write(&batch) })
 	return err
 }
 

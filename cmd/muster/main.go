@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cmd.SetErr(stderr)
 	err := cmd.ExecuteContext(ctx)
 	if err != nil {
-		fmt.Fprintln(stderr, "muster:", err)
+		_, _ = fmt.Fprintln(stderr, "muster:", err) // there is nowhere else to tell it
 	}
 	return status(err)
 }

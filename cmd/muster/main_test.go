@@ -146,7 +146,9 @@ func TestAnInterruptEndsTheRun(t *testing.T) {
 	folder := t.TempDir()
 	go func() {
 		done <- run(ctx, []string{"run", "--out", folder, wordcount}, out, &errs)
-		out.Close()
+		if err := out.Close(); err != nil {
+			t.Error(err)
+		}
 	}()
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {

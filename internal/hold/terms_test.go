@@ -89,9 +89,9 @@ func TestAttemptsAndRetriesFitIntoWhatIsLeft(t *testing.T) {
 	if got := terms.attemptTime(4 * time.Second); got != 2*time.Second {
 		t.Errorf("an attempt takes %v, want half of what is left", got)
 	}
-	for failures, want := range map[int]time.Duration{1: 1, 2: 2, 3: 4, 4: 8, 5: 8, 1000: 8} {
-		if got := terms.retryAfter(failures, time.Minute, 0); got != want*time.Second {
-			t.Errorf("after %d failures %v, want %v", failures, got, want*time.Second)
+	for failures, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 3: 4 * time.Second, 4: 8 * time.Second, 1000: 8 * time.Second} {
+		if got := terms.retryAfter(failures, time.Minute, 0); got != want {
+			t.Errorf("after %d failures %v, want %v", failures, got, want)
 		}
 	}
 	if got := terms.retryAfter(5, 4*time.Second, 0); got != 2*time.Second {
