@@ -43,7 +43,9 @@ func (c *consumer) settle(ctx context.Context) error {
 			failures = 0
 			continue
 		}
-		failures++
+		if failures++; len(again) < len(items) {
+			failures = 1 // it does go on
+		}
 		if failures == 1 {
 			c.g.Log.WarnContext(ctx, "settling fails, trying again until it works",
 				"topic", c.pg.Topic, "group", c.pg.Name, "messages", len(again), "error", err)
