@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,20 +44,20 @@ func TestAcknowledgementsComeFromThoseWhoHandledIt(t *testing.T) {
 			}
 			break
 		}
-		handled := 0
+		var handled atomic.Int64
 		good := serve(t, b, func(ctx context.Context, e envelope.Envelope[string]) error {
 			if meta, ok := envelope.From(ctx); !ok || meta.ID != e.ID {
 				t.Error("the context does not carry the message")
 			}
 			<-time.After(time.Second)
-			handled++
+			handled.Add(1)
 			return nil
 		})
 		bad := serve(t, b, func(context.Context, envelope.Envelope[string]) error { return errors.New("busy") })
 		ugly := serve(t, b, func(context.Context, envelope.Envelope[string]) error { panic("ouch") })
 		acks, err := news.PublishWithAck(t.Context(), b, "y", 1, time.Minute)
-		if err != nil || handled != 1 {
-			t.Errorf("%v after %d", err, handled)
+		if err != nil || handled.Load() != 1 {
+			t.Errorf("%v after %d", err, handled.Load())
 		}
 		refused := ""
 		for _, a := range acks {
@@ -68,7 +69,7 @@ func TestAcknowledgementsComeFromThoseWhoHandledIt(t *testing.T) {
 			t.Errorf("%+v", acks)
 		}
 		acks, err = news.PublishWithAck(t.Context(), b, "z", 2, 3*time.Second)
-		if !errors.Is(err, bus.ErrAckTimeout) || len(acks) != 3 || handled != 2 {
+		if !errors.Is(err, bus.ErrAckTimeout) || len(acks) != 3 || handled.Load() != 2 {
 			t.Errorf("two wanted, one there: %+v, %v", acks, err)
 		}
 		bad.end()
@@ -103,10 +104,10 @@ func TestThoseBeyondWhatMayWaitAreRefusedAndAGapIsSurvived(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(memory.Config{})
 		free := make(chan struct{})
-		handled := 0
+		var handled atomic.Int64
 		s := serve(t, b, func(context.Context, envelope.Envelope[string]) error {
 			<-free
-			handled++
+			handled.Add(1)
 			return nil
 		})
 		for range 1026 {
@@ -128,8 +129,8 @@ func TestThoseBeyondWhatMayWaitAreRefusedAndAGapIsSurvived(t *testing.T) {
 			t.Errorf("%+v, %v", acks, err)
 		}
 		s.end()
-		if handled != 1026 {
-			t.Errorf("handled %d", handled)
+		if handled.Load() != 1026 {
+			t.Errorf("handled %d", handled.Load())
 		}
 	})
 }
@@ -226,10 +227,10 @@ func TestAnAnswerThatCannotBeSentIsMissedByThePublisherAlone(t *testing.T) {
 			}
 			return memory.Fault{}
 		}})
-		handled := 0
-		s := serve(t, mute, func(context.Context, envelope.Envelope[string]) error { handled++; return nil })
-		if _, err := news.PublishWithAck(t.Context(), store, "x", 1, time.Second); !errors.Is(err, bus.ErrNoSubscribers) || handled != 1 {
-			t.Errorf("%v, handled %d", err, handled)
+		var handled atomic.Int64
+		s := serve(t, mute, func(context.Context, envelope.Envelope[string]) error { handled.Add(1); return nil })
+		if _, err := news.PublishWithAck(t.Context(), store, "x", 1, time.Second); !errors.Is(err, bus.ErrNoSubscribers) || handled.Load() != 1 {
+			t.Errorf("%v, handled %d", err, handled.Load())
 		}
 		if err := news.Publish(t.Context(), mute, "x"); !errors.Is(err, port.ErrUnavailable) {
 			t.Errorf("a publish that was refused: %v", err)
