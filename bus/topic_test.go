@@ -122,8 +122,8 @@ func TestWhatCannotBePublishedIsToldAndNothingHappens(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, id, err)
 		}
 	}
-	for info := range b.Inspect(t.Context(), "*") {
-		t.Errorf("there is %+v", info)
+	for info, err := range b.Inspect(t.Context(), "*") {
+		t.Errorf("there is %+v, %v", info, err)
 	}
 }
 
