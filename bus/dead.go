@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/musterhq/muster/envelope"
 	"github.com/musterhq/muster/port"
@@ -55,7 +56,7 @@ type deadHead struct {
 	Last     time.Time `json:"last"`
 }
 
-// deadCodec writes the body as it came: as JSON where it is JSON, so that people can read it, and in base64 where it is not.
+// deadCodec writes the body as it came: as JSON where it is JSON that people can read, and in base64 where it is not.
 type deadCodec struct{}
 
 func (deadCodec) ContentType() string { return envelope.ContentTypeJSON }
@@ -69,7 +70,7 @@ func (deadCodec) Append(dst []byte, d DeadLetter) ([]byte, error) {
 		return dst, err
 	}
 	dst = append(dst, head[:len(head)-1]...)
-	if json.Valid(d.Body) && len(bytes.TrimSpace(d.Body)) == len(d.Body) {
+	if readable(d.Body) {
 		dst = append(dst, `,"body":`...)
 		dst = append(dst, d.Body...)
 		return append(dst, '}'), nil
@@ -81,6 +82,32 @@ func (deadCodec) Append(dst []byte, d DeadLetter) ([]byte, error) {
 	dst = append(dst, `,"bodyBase64":`...)
 	dst = append(dst, b64...)
 	return append(dst, '}'), nil
+}
+
+// readable reports whether body can stand in a letter, which stands in an envelope, and come out of it byte for byte.
+func readable(body []byte) bool {
+	const deepest = 1000 // far below where JSON readers end, which is no place for a letter to be lost
+	return json.Valid(body) && utf8.Valid(body) && len(bytes.TrimSpace(body)) == len(body) && depth(body) <= deepest
+}
+
+// depth is how deep the arrays and objects of valid JSON nest.
+func depth(value []byte) int {
+	deepest, now, quoted := 0, 0, false
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[' || c == '{':
+			now++
+			deepest = max(deepest, now)
+		case c == ']' || c == '}':
+			now--
+		}
+	}
+	return deepest
 }
 
 func (deadCodec) Decode(src []byte, d *DeadLetter) error {

@@ -82,7 +82,8 @@ func (p *panicError) Unwrap() error {
 	return err
 }
 
-// guarded runs a handler and makes its panic an error.
+// guarded runs a handler and makes its panic an error. An error whose text panics, such as a nil pointer, is a panic too: it would
+// be one later, where it ended the process.
 func guarded(fn func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -90,5 +91,8 @@ func guarded(fn func() error) (err error) {
 			err = &panicError{value: v, stack: string(stack[:min(len(stack), maxStack)])}
 		}
 	}()
-	return fn()
+	if err = fn(); err != nil {
+		_ = err.Error()
+	}
+	return err
 }

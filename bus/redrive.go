@@ -96,7 +96,7 @@ func (d Dead) decode(e *port.Stored) (DeadLetter, error) {
 	if err != nil {
 		return letter, fmt.Errorf("dead letter at %s of %s: %w: %w", e.Offset, d.name(), port.ErrInvalid, err)
 	}
-	letter.Offset = e.Offset
+	letter.Offset, letter.Key = e.Offset, e.Message.Key // as it came: in the letter it is text
 	if letter.Tenant == "" {
 		letter.Tenant = meta.Tenant
 	}

@@ -56,7 +56,11 @@ func (t Topic[T]) SubscribeBatch(ctx context.Context, q port.Queue, g Group, lim
 		given := items[:0:0]
 		for _, it := range items {
 			var m Message[T]
-			if m, it.err = decoded(codec, it.message(g.Worker)); it.err == nil {
+			it.err = guarded(func() (err error) {
+				m, err = decoded(codec, it.message(g.Worker))
+				return err
+			})
+			if it.err == nil {
 				ms, given = append(ms, m), append(given, it)
 			}
 		}
@@ -72,8 +76,8 @@ func (t Topic[T]) SubscribeBatch(ctx context.Context, q port.Queue, g Group, lim
 			return nil
 		})
 		for i, it := range given {
-			if it.err = err; err == nil && verdicts != nil {
-				it.err = verdicts[i]
+			if it.err = err; err == nil && verdicts != nil && verdicts[i] != nil {
+				it.err = guarded(func() error { return verdicts[i] })
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"unicode/utf8"
 
 	"github.com/musterhq/muster/internal/hold"
 	"github.com/musterhq/muster/port"
@@ -23,7 +24,9 @@ func (c *consumer) worker() {
 			return
 		}
 		for _, it := range items {
-			it.err = errGoexit
+			if it.err == nil { // what was rejected before the handler stays so
+				it.err = errGoexit
+			}
 		}
 		c.conclude(items)
 		c.workers.Go(c.worker)
@@ -210,10 +213,14 @@ func (c *consumer) isLost(it *item) bool {
 // reason is the text of err, cut to what the port takes.
 func reason(err error) string { return clip(err.Error(), port.MaxReason) }
 
-// clip cuts s to at most n bytes of valid UTF-8.
+// clip is s as valid UTF-8 of at most n bytes.
 func clip(s string, n int) string {
-	if len(s) > n {
-		s = s[:n]
+	s = toValid(s)
+	if len(s) <= n {
+		return s
 	}
-	return toValid(s)
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
