@@ -163,14 +163,8 @@ func (d Dead) Remove(ctx context.Context, f DeadFilter) (int, error) {
 	})
 }
 
-// step writes b under an ID of its own, once more when the outcome is unknown: then the ID tells.
 func (d Dead) step(ctx context.Context, letter DeadLetter, b port.Batch) error {
-	b.ID = envelope.NewID()
-	err := d.Queue.Write(ctx, b)
-	if errors.Is(err, port.ErrUncertain) {
-		err = d.Queue.Write(ctx, b)
-	}
-	if err != nil {
+	if err := write(ctx, d.Queue, b); err != nil {
 		return fmt.Errorf("dead letter %q of %s: %w", letter.ID, d.name(), err)
 	}
 	return nil

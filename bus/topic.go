@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,10 @@ type Topic[T any] struct {
 	Key   func(T) string    // messages of one key are handled in order within a process; default none
 	Codec envelope.Codec[T] // default envelope.JSON[T]
 	Keep  port.Topic        // limits to declare at the first use; its Name is ignored; default as the topic is
+	// Bare makes the body the payload alone, as other programs write and read it. No envelope travels then: a message has its ID
+	// (after a redrive <id>~<offset>), its key and the time at which it became available, is the root of its own correlation, and
+	// Tenant and Headers of [Out] are port.ErrInvalid. It costs less than half. Default false.
+	Bare bool
 }
 
 // Out is a message to be: what is published or emitted when the payload is not all of it.
@@ -34,8 +39,8 @@ type Out[T any] struct {
 // message, as far as the backend's Caps.Durable reaches. Under a handler's context the message belongs to the one that is handled
 // (its correlation, cause, tenant and trace); it does not wait for the acknowledgement: see [Emit] for that.
 //
-// An outcome that stays unknown is [port.ErrUncertain]; publishing again with the same [Out].ID within the topic's window is then
-// safe. Errors are those of [port.Queue].Write, and port.ErrInvalid for a payload that cannot be encoded.
+// A step whose outcome is unknown is repeated a few times, which doubles nothing. One that stays unknown is [port.ErrUncertain];
+// publishing again with the same [Out].ID within the topic's window is then safe. Errors are those of [port.Queue].Write, and port.ErrInvalid for a payload that cannot be encoded.
 func (t Topic[T]) Publish(ctx context.Context, q port.Queue, v T) (id string, err error) {
 	ids, err := t.PublishAll(ctx, q, Out[T]{Payload: v})
 	if len(ids) == 1 {
@@ -46,7 +51,7 @@ func (t Topic[T]) Publish(ctx context.Context, q port.Queue, v T) (id string, er
 
 // PublishAll appends messages in order, in steps of at most [port.MaxParts], each whole or not at all. It returns the ids of all
 // that were appended or known already, also beside an error: then those after them were not published. An id that was known in
-// the topic's window is left out, and beside all ids a [port.DuplicateError] names it.
+// the topic's window is left out, and beside all ids a [port.DuplicateError] names it, as far as the answer to the step arrived.
 func (t Topic[T]) PublishAll(ctx context.Context, q port.Queue, out ...Out[T]) (ids []string, err error) {
 	if err := t.declare(ctx, q); err != nil {
 		return nil, err
@@ -56,16 +61,20 @@ func (t Topic[T]) PublishAll(ctx context.Context, q port.Queue, out ...Out[T]) (
 	for len(out) > 0 {
 		n := min(len(out), port.MaxParts)
 		batch := port.Batch{Messages: make([]port.Message, n)}
-		ownIDs := false
 		for i := range n {
-			ownIDs = ownIDs || out[i].ID != ""
-			m, err := t.message(envelope.Derive(ctx, t.meta(&out[i])), &out[i])
+			meta := t.meta(&out[i])
+			if t.Bare {
+				meta.ID = cmp.Or(meta.ID, envelope.NewID())
+			} else {
+				meta = envelope.Derive(ctx, meta)
+			}
+			m, err := t.message(&meta, &out[i])
 			if err != nil {
 				return ids, err
 			}
 			batch.Messages[i] = m
 		}
-		err := t.write(ctx, q, batch, ownIDs)
+		err := write(ctx, q, batch)
 		if dup, ok := errors.AsType[*port.DuplicateError](err); ok {
 			repeated = append(repeated, dup.IDs...)
 		} else if err != nil {
@@ -82,29 +91,31 @@ func (t Topic[T]) PublishAll(ctx context.Context, q port.Queue, out ...Out[T]) (
 	return ids, nil
 }
 
-// write repeats a step whose outcome is unknown a few times: its ID, or those of its messages, make that safe. It leaves every
-// other error to the caller, so that no second layer of retries grows here.
-func (t Topic[T]) write(ctx context.Context, q port.Queue, b port.Batch, ownIDs bool) error {
+// write makes one step. While its outcome is unknown it is repeated a few times: its ID makes that safe, also where the IDs of its
+// messages are not known for any time. Every other error is left to the caller, so that no second layer of retries grows here.
+func write(ctx context.Context, q port.Queue, b port.Batch) error {
+	b.ID = envelope.NewID()
 	err := q.Write(ctx, b)
 	if !errors.Is(err, port.ErrUncertain) {
 		return err
 	}
-	again := func(ctx context.Context) error {
-		err := q.Write(ctx, b)
-		if err != nil && !errors.Is(err, port.ErrUncertain) {
-			return retry.Permanent(err)
+	policy := retry.Policy{Backoff: retry.Backoff{Tries: 3, First: 20 * time.Millisecond}}
+	inVain := retry.Do(ctx, policy, func(ctx context.Context) error {
+		if err = q.Write(ctx, b); errors.Is(err, port.ErrUncertain) {
+			return err
 		}
+		return nil
+	})
+	switch {
+	case inVain != nil:
+		return inVain
+	case errors.Is(err, port.ErrUnavailable): // not wrapped: it says nothing about the tries before
+		return fmt.Errorf("%w: the first try may have been carried out: %v", port.ErrUncertain, err)
+	case errors.Is(err, port.ErrClosed), err != nil && ctx.Err() != nil:
+		return fmt.Errorf("%w: the first try may have been carried out: %w", port.ErrUncertain, err)
+	default:
 		return err
 	}
-	policy := retry.Policy{Backoff: retry.Backoff{Tries: 3, First: 20 * time.Millisecond}}
-	err = retry.Do(ctx, policy, again)
-	if errors.Is(err, port.ErrDuplicate) && !ownIDs {
-		return nil // the ids are new ones, so what repeats them is the first try
-	}
-	if err != nil && !errors.Is(err, port.ErrDuplicate) && !errors.Is(err, port.ErrUncertain) {
-		return fmt.Errorf("%w: the first try may have been carried out: %w", port.ErrUncertain, err)
-	}
-	return err
 }
 
 func (t Topic[T]) declare(ctx context.Context, q port.Queue) error {
@@ -148,15 +159,36 @@ func (t Topic[T]) meta(out *Out[T]) envelope.Meta {
 }
 
 // message encodes out under m.
-func (t Topic[T]) message(m envelope.Meta, out *Out[T]) (port.Message, error) {
+func (t Topic[T]) message(m *envelope.Meta, out *Out[T]) (port.Message, error) {
 	if err := port.CheckName("topic", t.Name); err != nil {
 		return port.Message{}, err
 	}
-	body, err := encode(t.codec(), m, out.Payload)
+	if t.Bare && (out.Tenant != "" || len(out.Headers) > 0) {
+		return port.Message{}, fmt.Errorf("message for topic %q: a bare message carries no tenant and no headers: %w", t.Name, port.ErrInvalid)
+	}
+	body, err := t.body(m, out.Payload)
 	if err != nil {
 		return port.Message{}, fmt.Errorf("message for topic %q: %w: %w", t.Name, port.ErrInvalid, err)
 	}
 	return port.Message{Topic: t.Name, ID: m.ID, Key: m.Key, Body: body, At: out.At}, nil
+}
+
+// body is the wire form of v.
+func (t Topic[T]) body(m *envelope.Meta, v T) ([]byte, error) {
+	if t.Bare {
+		return t.codec().Append(nil, v)
+	}
+	return encode(t.codec(), *m, v)
+}
+
+// bare is what the messages of a bare topic have in common; nil for a topic with envelopes.
+func (t Topic[T]) bare() *envelope.Meta {
+	if !t.Bare {
+		return nil
+	}
+	m := t.meta(&Out[T]{Key: "none"})
+	m.Key = ""
+	return &m
 }
 
 // encode is the wire form of v under m.

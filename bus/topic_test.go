@@ -67,7 +67,7 @@ func TestAnUnknownOutcomeIsWrittenAgain(t *testing.T) {
 	}{
 		"applied, told once more":     {1, memory.After, nil, "", nil, 1},
 		"not applied, then it is":     {1, memory.Before, nil, "", nil, 1},
-		"applied, under an own id":    {1, memory.After, nil, "own", port.ErrDuplicate, 1},
+		"applied, under an own id":    {1, memory.After, nil, "own", nil, 1},
 		"applied, and nobody answers": {99, memory.After, nil, "", port.ErrUncertain, 1},
 		"applied, then refused":       {1, memory.After, port.ErrUnavailable, "", port.ErrUncertain, 1},
 	} {
