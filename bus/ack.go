@@ -109,24 +109,24 @@ const maxServed = 1024
 func (c Channel[T]) Serve(ctx context.Context, s port.Signals, h func(context.Context, envelope.Envelope[T]) error) error {
 	heard, err := c.Listen(ctx, s)
 	if err != nil {
-		return err
+		return unlessEnded(ctx, err)
 	}
 	me := server[T]{signals: s, name: unique(hostPID()), work: make(chan envelope.Envelope[T], maxServed)}
 	ctx, stop := context.WithCancel(ctx)
-	var handling sync.WaitGroup
-	handling.Go(func() { me.handle(ctx, h) })
+	me.handling.Go(func() { me.handle(ctx, h) })
 	err = me.receive(ctx, c.Name, heard)
 	stop()
 	close(me.work)
-	handling.Wait()
+	me.handling.Wait()
 	return err
 }
 
 // server is one call of Serve.
 type server[T any] struct {
-	signals port.Signals
-	name    string
-	work    chan envelope.Envelope[T]
+	signals  port.Signals
+	name     string
+	work     chan envelope.Envelope[T]
+	handling sync.WaitGroup
 }
 
 func (s *server[T]) receive(ctx context.Context, channel string, heard func(func(envelope.Envelope[T], error) bool)) error {
@@ -153,13 +153,30 @@ func (s *server[T]) handle(ctx context.Context, h func(context.Context, envelope
 		if ctx.Err() != nil {
 			continue // the publisher learns by its timeout that nobody handled it
 		}
+		s.handle1(ctx, e, h)
+	}
+}
+
+// handle1 handles one message. Where the handler ends the goroutine, another one goes on.
+func (s *server[T]) handle1(ctx context.Context, e envelope.Envelope[T], h func(context.Context, envelope.Envelope[T]) error) {
+	err := errGoexit
+	returned := false
+	defer func() {
 		a := answer{Done: true}
-		if err := guarded(func() error { return h(envelope.With(ctx, e.Meta), e) }); err != nil {
+		if err != nil {
 			a.Refused, a.Error = true, toValid(err.Error())
 		}
 		s.answer(ctx, e, a)
-	}
+		if !returned {
+			s.handling.Go(func() { s.handle(ctx, h) })
+		}
+	}()
+	err = guarded(func() error { return h(envelope.With(ctx, e.Meta), e) })
+	returned = true
 }
+
+// answerTime is how long an answer may take, also when the serving ends.
+const answerTime = 5 * time.Second
 
 // answer tells the publisher, if it asked. That it fails is told to the publisher by its timeout, and here by a log line.
 func (s *server[T]) answer(ctx context.Context, e envelope.Envelope[T], a answer) {
@@ -168,7 +185,8 @@ func (s *server[T]) answer(ctx context.Context, e envelope.Envelope[T], a answer
 		return
 	}
 	a.Subscriber = s.name
-	ctx = context.WithoutCancel(ctx)
+	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
+	defer end()
 	if err := reply.Publish(envelope.With(ctx, e.Meta), s.signals, a); err != nil {
 		slog.WarnContext(ctx, "an acknowledgement could not be sent", "channel", reply.Name, "error", err)
 	}
