@@ -31,7 +31,7 @@ type DeadLetter struct {
 }
 
 // DeadTopic is the topic of a group's dead letters. It is an ordinary topic, without a limit by age unless it is declared with
-// one, and without a window: every burial counts.
+// one (other than port.DefaultMaxAge, which is what a topic has that nobody declared), and without a window: every burial counts.
 func DeadTopic(topic, group string) Topic[DeadLetter] {
 	return Topic[DeadLetter]{
 		Name:  topic + "." + group + port.DeadSuffix,

@@ -25,7 +25,7 @@ type DeadFilter struct {
 	IDs       []string // any of these; default any
 	Tenant    string   // exactly; default any
 	Reason    string   // contained in the reason; default any
-	Limit     int      // how many at most; default all
+	Limit     int      // how many at most, what does not decode not counted; default all
 	PerSecond float64  // how fast to redrive or remove; default as fast as it goes
 }
 
@@ -75,10 +75,12 @@ func (d Dead) List(ctx context.Context, f DeadFilter) iter.Seq2[DeadLetter, erro
 					return
 				}
 				letter, err := d.decode(&entries[i])
-				if err == nil && !f.chooses(&letter) {
-					continue
+				if err == nil {
+					if !f.chooses(&letter) {
+						continue
+					}
+					n++
 				}
-				n++
 				if !yield(letter, err) {
 					return
 				}

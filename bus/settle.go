@@ -22,7 +22,7 @@ const reruns = 3
 // gathers. An outcome that is unknown is settled again: the first settlement wins. It returns when the outbox is flushed, and an
 // error when ctx ended before that.
 func (c *consumer) settle(ctx context.Context) error {
-	failures := 0
+	failures, told := 0, false
 	for {
 		items := c.collect()
 		if len(items) == 0 {
@@ -40,13 +40,14 @@ func (c *consumer) settle(ctx context.Context) error {
 				c.pg.Name, c.pg.Topic, left, c.g.Loan, port.ErrUncertain, context.Cause(ctx))
 		}
 		if len(again) == 0 {
-			failures = 0
+			failures, told = 0, false
 			continue
 		}
 		if failures++; len(again) < len(items) {
 			failures = 1 // it does go on
 		}
-		if failures == 1 {
+		if !told {
+			told = true
 			c.g.Log.WarnContext(ctx, "settling fails, trying again until it works",
 				"topic", c.pg.Topic, "group", c.pg.Name, "messages", len(again), "error", err)
 		}
@@ -184,12 +185,28 @@ func (c *consumer) declare(ctx context.Context, items []*item) error {
 			}
 			continue
 		}
-		keep, _ := DeadTopic(c.pg.Topic, c.pg.Name).keep()
-		if err := c.declare1(ctx, keep); err != nil {
+		if err := c.declareDead(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// declareDead declares the topic of the dead letters, unless somebody has given it a limit by age of his own.
+func (c *consumer) declareDead(ctx context.Context) error {
+	keep, _ := DeadTopic(c.pg.Topic, c.pg.Name).keep()
+	if c.declared[keep.Name] {
+		return nil
+	}
+	for info, err := range c.q.Inspect(ctx, keep.Name) {
+		if err != nil {
+			return fmt.Errorf("inspect topic %q: %w", keep.Name, err)
+		}
+		if info.Topic.MaxAge != port.DefaultMaxAge {
+			c.declared[keep.Name] = true
+		}
+	}
+	return c.declare1(ctx, keep)
 }
 
 func (c *consumer) declare1(ctx context.Context, t port.Topic) error {

@@ -100,7 +100,7 @@ func write(ctx context.Context, q port.Queue, b port.Batch) error {
 	case inVain != nil:
 		return inVain
 	case errors.Is(err, port.ErrUnavailable): // not wrapped: it says nothing about the tries before
-		return fmt.Errorf("%w: the first try may have been carried out: %v", port.ErrUncertain, err)
+		return fmt.Errorf("%w: the first try may have been carried out: %s", port.ErrUncertain, err.Error())
 	case errors.Is(err, port.ErrClosed), err != nil && ctx.Err() != nil:
 		return fmt.Errorf("%w: the first try may have been carried out: %w", port.ErrUncertain, err)
 	default:

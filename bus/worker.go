@@ -110,10 +110,13 @@ func (c *consumer) begin(ctx context.Context, it *item) error {
 	}
 }
 
-// began counts the loan from the record of the start on. The caller holds the mutex.
+// began counts the loan from the record of the start on, also one that was taken for passed on. The caller holds the mutex.
 func (c *consumer) began(it *item, sent hold.Instant) {
 	it.sent = sent
-	if it.booked {
+	switch {
+	case it.overdue:
+		it.overdue, it.booked = false, false // it left the book when it was given up
+	case it.booked:
 		c.keeper.book.Extended(sent, it)
 	}
 }
