@@ -94,9 +94,7 @@ func (w *writer) name(name string) {
 	if w.b[len(w.b)-1] != '{' {
 		w.b = append(w.b, ',')
 	}
-	w.b = append(w.b, '"')
-	w.b = append(w.b, name...)
-	w.b = append(w.b, '"', ':')
+	w.b = append(append(append(w.b, '"'), name...), '"', ':')
 }
 
 func (w *writer) required(f field, s string) {
@@ -121,6 +119,10 @@ func (w *writer) optional(f field, s string) {
 
 // text appends s as a JSON string.
 func (w *writer) text(f field, s string) {
+	if isPlainASCII(s) {
+		w.b = append(append(append(w.b, '"'), s...), '"')
+		return
+	}
 	if !utf8.ValidString(s) {
 		w.fail(f.String(), "not valid UTF-8")
 	}

@@ -1,6 +1,7 @@
 package envelope_test
 
 import (
+	"encoding/json"
 	"errors"
 	"math"
 	"reflect"
@@ -195,5 +196,23 @@ func TestRoundTrip(t *testing.T) {
 				t.Errorf("got  %+v %q\nwant %+v %q", got, payload, want, c.payload)
 			}
 		})
+	}
+}
+
+func TestTextIsReadBackWhateverStandsWhereInIt(t *testing.T) {
+	for _, odd := range []string{"\x00", "\x1f", `"`, `\`, "\x7f", "é", "😀", "\u2028"} {
+		for size := range 20 {
+			for at := range size + 1 {
+				m := sampleMeta()
+				m.Key = strings.Repeat("k", at) + odd + strings.Repeat("k", size-at)
+				wire, err := envelope.Append(nil, m, []byte("1"))
+				if err != nil || !json.Valid(wire) {
+					t.Fatalf("%q: %v %s", m.Key, err, wire)
+				}
+				if got, _ := mustParse(t, wire); got.Key != m.Key {
+					t.Fatalf("%q came back as %q", m.Key, got.Key)
+				}
+			}
+		}
 	}
 }

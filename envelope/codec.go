@@ -59,7 +59,9 @@ func (JSON[T]) Decode(src []byte, v *T) error {
 type Bytes struct{}
 
 // ContentType is application/octet-stream.
-func (Bytes) ContentType() string { return "application/octet-stream" }
+func (Bytes) ContentType() string { return contentTypeBytes }
+
+const contentTypeBytes = "application/octet-stream"
 
 // Append appends v.
 func (Bytes) Append(dst []byte, v []byte) ([]byte, error) { return append(dst, v...), nil }
@@ -72,8 +74,11 @@ func (Bytes) Decode(src []byte, v *[]byte) error {
 
 // carriesJSON says whether a payload of that content type is JSON and so travels as it is.
 func carriesJSON(contentType string) bool {
-	if contentType == "" || contentType == ContentTypeJSON {
+	switch contentType {
+	case "", ContentTypeJSON:
 		return true
+	case contentTypeBytes:
+		return false
 	}
 	essence, _, _ := strings.Cut(contentType, ";")
 	essence = strings.TrimSpace(essence)

@@ -11,14 +11,8 @@ import (
 // control character; len(s) where there is none. It looks at eight bytes at a time ("Determine if a word has a byte less than
 // n", Bit Twiddling Hacks, S. E. Anderson); the lowest mark is exact, and the only one used.
 func plainUntil[S []byte | string](s S, i int) int {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	for ; i+8 <= len(s); i += 8 {
-		w := s[i : i+8]
-		x := uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 |
-			uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
-		quote, back := x^'"'*ones, x^'\\'*ones
-		marks := ((x-' '*ones)&^x | (quote-ones)&^quote | (back-ones)&^back) & highs
-		if marks != 0 {
+		if marks := special(eight(s[i:i+8])) & highs; marks != 0 {
 			return i + bits.TrailingZeros64(marks)/8
 		}
 	}
@@ -28,6 +22,36 @@ func plainUntil[S []byte | string](s S, i int) int {
 		}
 	}
 	return i
+}
+
+const ones, highs = 0x0101010101010101, 0x8080808080808080
+
+// eight is the first eight bytes of s, the first of them lowest.
+func eight[S []byte | string](s S) uint64 {
+	w := s[:8]
+	return uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 |
+		uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
+}
+
+// special has the highest bit set in the lowest byte of x that does not stand for itself inside a string, and in none where all do.
+// The other bits mean nothing.
+func special(x uint64) uint64 {
+	quote, back := x^'"'*ones, x^'\\'*ones
+	return (x-' '*ones)&^x | (quote-ones)&^quote | (back-ones)&^back
+}
+
+// isPlainASCII reports whether every byte of s stands for itself inside a string and is ASCII. Short text is not looked at: false.
+func isPlainASCII(s string) bool {
+	if len(s) < 8 {
+		return false
+	}
+	last := eight(s[len(s)-8:])
+	found := last | special(last)
+	for ; len(s) > 8; s = s[8:] {
+		x := eight(s)
+		found |= x | special(x)
+	}
+	return found&highs == 0
 }
 
 // escape is the length of the escape sequence that b starts with; 0 where it is none.
