@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/musterhq/muster/envelope"
 	"github.com/musterhq/muster/internal/hold"
 	"github.com/musterhq/muster/port"
 	"github.com/musterhq/muster/retry"
@@ -27,12 +28,14 @@ type consumer struct {
 	size  int // messages in one call
 	limit int // messages in hand
 	call  func(ctx context.Context, items []*item)
+	bare  *envelope.Meta // what the messages of a bare topic have in common; nil where envelopes travel
 
 	mu       sync.Mutex
 	work     sync.Cond     // an item is ready, or no more will be
 	send     sync.Cond     // the outbox has something, or no more will come
 	room     chan struct{} // holds one: something left the hand
 	hand     []*item
+	free     []*item // for what comes in hand next
 	lanes    lanes
 	outbox   []*item
 	draining bool // nothing is begun any more
@@ -47,9 +50,9 @@ type consumer struct {
 	failed   error           // the settler's: why nothing can be settled any more
 }
 
-func newConsumer(q port.Queue, g Group, pg port.Group, size int, call func(context.Context, []*item)) *consumer {
+func newConsumer(q port.Queue, g Group, pg port.Group, size int, bare *envelope.Meta, call func(context.Context, []*item)) *consumer {
 	c := &consumer{
-		q: q, g: g, pg: pg, size: size, limit: g.Workers*size + g.Ahead, call: call,
+		q: q, g: g, pg: pg, size: size, limit: g.Workers*size + g.Ahead, call: call, bare: bare,
 		room: make(chan struct{}, 1), declared: make(map[string]bool),
 	}
 	c.work.L, c.send.L = &c.mu, &c.mu
@@ -193,11 +196,17 @@ func (c *consumer) waitForRoom(ctx context.Context) int {
 // accept takes deliveries in hand.
 func (c *consumer) accept(ds []port.Delivery) {
 	sent := hold.Clock{}.Now()
-	items := make([]item, len(ds))
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if missing := len(ds) - len(c.free); missing > 0 {
+		fresh := make([]item, missing)
+		for i := range fresh {
+			c.free = append(c.free, &fresh[i])
+		}
+	}
 	for i := range ds {
-		it := &items[i]
+		it := c.free[len(c.free)-1]
+		c.free = c.free[:len(c.free)-1]
 		it.d, it.index, it.sent = ds[i], len(c.hand), sent
 		c.hand = append(c.hand, it)
 		c.lanes.enter(it)
@@ -264,6 +273,8 @@ func (c *consumer) leave(it *item) {
 		c.keeper.book.Remove(it)
 	}
 	c.lanes.leave(it)
+	it.clear()
+	c.free = append(c.free, it)
 	select {
 	case c.room <- struct{}{}:
 	default:

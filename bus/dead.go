@@ -164,7 +164,7 @@ func (c *consumer) settleDead(it *item, letter DeadLetter) {
 	if meta.CorrID == "" {
 		meta.CorrID = meta.ID
 	}
-	msg, err := topic.message(meta, &out)
+	msg, err := topic.message(&meta, &out)
 	if err != nil {
 		c.keepBack(it, err)
 		return

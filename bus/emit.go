@@ -14,6 +14,7 @@ import (
 // step gathers what leaves together with the acknowledgement of one message.
 type step struct {
 	mu      sync.Mutex
+	turn    uint64 // grows with each handling, so that who kept a message does not reach the step of another
 	batch   port.Batch
 	declare []port.Topic
 	err     error // the first thing that could not be encoded: it rejects the message
@@ -35,7 +36,7 @@ func Emit[I, O any](m Message[I], t Topic[O], v O) { EmitAll(m, t, Out[O]{Payloa
 
 // EmitAll is [Emit] for several messages, or for one with more than a payload.
 func EmitAll[I, O any](m Message[I], t Topic[O], out ...Out[O]) {
-	m.step.add("EmitAll", func(s *step) error {
+	m.step.add("EmitAll", m.turn, func(s *step) error {
 		if keep, ok := t.keep(); ok && !slices.Contains(s.declare, keep) {
 			s.declare = append(s.declare, keep)
 		}
@@ -45,7 +46,10 @@ func EmitAll[I, O any](m Message[I], t Topic[O], out ...Out[O]) {
 			if meta.ID == "" {
 				meta.ID = envelope.DeriveIDAt(len(s.batch.Messages), s.at.Topic, s.in.ID, s.at.Name, t.Name)
 			}
-			msg, err := t.message(envelope.Derive(of, meta), &out[i])
+			if !t.Bare {
+				meta = envelope.Derive(of, meta)
+			}
+			msg, err := t.message(&meta, &out[i])
 			if err != nil {
 				return fmt.Errorf("emit: %w", err)
 			}
@@ -58,7 +62,7 @@ func EmitAll[I, O any](m Message[I], t Topic[O], out ...Out[O]) {
 // Apply makes the changes in the same step as the acknowledgement of m. When a condition does not hold then, nothing of the step
 // happens and the handler runs again, uncounted, up to three times; after that it is a failure.
 func Apply[I any](m Message[I], c ...port.Change) {
-	m.step.add("Apply", func(s *step) error {
+	m.step.add("Apply", m.turn, func(s *step) error {
 		s.batch.Changes = append(s.batch.Changes, c...)
 		return nil
 	})
@@ -66,22 +70,31 @@ func Apply[I any](m Message[I], c ...port.Change) {
 
 // Fence makes the step of m carry f: when a newer token of that name was seen, nothing of it happens, and that is a failure.
 func Fence[I any](m Message[I], f port.Fence) {
-	m.step.add("Fence", func(s *step) error {
+	m.step.add("Fence", m.turn, func(s *step) error {
 		s.batch.Fence = f
 		return nil
 	})
 }
 
 // add runs fn unless the handling is over or has failed to encode before.
-func (s *step) add(what string, fn func(*step) error) {
+func (s *step) add(what string, turn uint64, fn func(*step) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || s.turn != turn {
 		panic("bus: " + what + " after the handler has returned or settled: its step has left already")
 	}
 	if s.err == nil {
 		s.err = fn(s)
 	}
+}
+
+// begin makes the step ready for a handling.
+func (s *step) begin(in *envelope.Meta, at *port.Group, by port.Receipt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.turn++
+	s.batch, s.declare, s.err, s.closed, s.settled = port.Batch{}, nil, nil, false, false
+	s.in, s.at, s.by = in, at, by
 }
 
 // close ends the gathering.
@@ -101,7 +114,7 @@ func SettleIn[I any](ctx context.Context, m Message[I], q port.Queue) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.closed:
+	case s.closed || s.turn != m.turn:
 		panic("bus: SettleIn after the handler has returned or settled")
 	case s.err != nil:
 		return s.err
@@ -166,7 +179,7 @@ func (s State[S]) codec() envelope.Codec[S] {
 // Save writes now over the version was, in the same step as the acknowledgement of m. When the state has changed since it was
 // read, the handler runs again: see [Apply].
 func Save[I, S any](m Message[I], s State[S], key string, was Version, now S) {
-	m.step.add("Save", func(st *step) error {
+	m.step.add("Save", m.turn, func(st *step) error {
 		value, err := s.codec().Append(nil, now)
 		if err != nil {
 			return fmt.Errorf("save state %q: %w: %w", s.Prefix+key, port.ErrInvalid, err)

@@ -17,7 +17,7 @@ type item struct {
 	meta    envelope.Meta
 	payload []byte
 	step    *step // of the run under way, nil before one
-	first   step  // of the first run
+	own     step  // what step points to
 	err     error // the handler's verdict
 
 	settlement port.Settlement
@@ -36,14 +36,29 @@ type item struct {
 	interrupt context.CancelCauseFunc // of a running handler: ends the handler's context while it runs
 }
 
-// parse reads the envelope; what cannot be read is kept as it came.
-func (it *item) parse() error {
+// parse reads the envelope; what cannot be read is kept as it came. A bare message has what its topic's have in common, and what
+// the port knows of it.
+func (it *item) parse(bare *envelope.Meta) error {
+	if bare != nil {
+		it.meta, it.payload = *bare, it.d.Message.Body
+		it.meta.ID = clip(it.d.Message.ID, envelope.MaxID)
+		it.meta.CorrID, it.meta.Key, it.meta.At = it.meta.ID, clip(it.d.Message.Key, envelope.MaxName), it.d.FirstAt
+		return nil
+	}
 	meta, payload, err := envelope.Parse(it.d.Message.Body)
 	if err != nil {
 		return err
 	}
 	it.meta, it.payload = meta, payload
 	return nil
+}
+
+// clear makes the item ready for another message. Its step keeps its turn, and its memory.
+func (it *item) clear() {
+	it.d, it.meta, it.payload, it.err, it.settlement = port.Delivery{}, envelope.Meta{}, nil, nil, port.Settlement{}
+	it.handled, it.buried, it.conflicts = false, 0, 0
+	it.index, it.lane, it.suspect, it.booked, it.overdue, it.lost, it.interrupt = 0, nil, false, false, false, false, nil
+	it.step = nil
 }
 
 // enter is ctx for the handling of this message.
@@ -57,11 +72,15 @@ func (it *item) enter(ctx context.Context, worker string) context.Context {
 func (it *item) message(worker string) Message[[]byte] {
 	return Message[[]byte]{
 		Envelope: envelope.Envelope[[]byte]{Meta: it.meta, Payload: it.payload},
-		Delivery: Delivery{
-			Topic: it.step.at.Topic, Group: it.step.at.Name, Worker: worker,
-			Attempt: it.d.Attempt, Crashes: it.d.Crashes, LastError: it.d.Reason, FirstAt: it.d.FirstAt,
-		},
-		step: it.step,
+		Delivery: it.delivery(worker),
+		step:     it.step, turn: it.step.turn,
+	}
+}
+
+func (it *item) delivery(worker string) Delivery {
+	return Delivery{
+		Topic: it.step.at.Topic, Group: it.step.at.Name, Worker: worker,
+		Attempt: it.d.Attempt, Crashes: it.d.Crashes, LastError: it.d.Reason, FirstAt: it.d.FirstAt,
 	}
 }
 

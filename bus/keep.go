@@ -74,8 +74,10 @@ func (k *keeper) giveUp(items []*item) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, it := range items {
-		it.overdue = true
-		c.interrupt(it)
+		if it.booked { // else it left the hand meanwhile
+			it.overdue = true
+			c.interrupt(it)
+		}
 	}
 }
 
@@ -93,7 +95,7 @@ func (k *keeper) extend(ctx context.Context, items []*item, timeout time.Duratio
 	defer k.c.mu.Unlock()
 	for i, it := range items {
 		switch {
-		case !it.booked: // it left the hand meanwhile
+		case !it.booked || it.d.Receipt != holds[i].Receipt: // it left the hand meanwhile
 		case errs[i] == nil:
 			k.book.Extended(sent, it)
 		case errors.Is(errs[i], port.ErrStale):

@@ -12,6 +12,7 @@ type Message[T any] struct {
 	envelope.Envelope[T]
 	Delivery
 	step *step
+	turn uint64 // of the step: which handling this is
 }
 
 // Delivery tells how the message came here.

@@ -52,18 +52,7 @@ func (t Topic[T]) SubscribeBatch(ctx context.Context, q port.Queue, g Group, lim
 	g = g.filled(2 * limit)
 	codec := t.codec()
 	many := func(ctx context.Context, items []*item) {
-		ms := make([]Message[T], 0, len(items))
-		given := items[:0:0]
-		for _, it := range items {
-			var m Message[T]
-			it.err = guarded(func() (err error) {
-				m, err = decoded(codec, it.message(g.Worker))
-				return err
-			})
-			if it.err == nil {
-				ms, given = append(ms, m), append(given, it)
-			}
-		}
+		ms, given := decodedAll(codec, items, g.Worker)
 		if len(ms) == 0 {
 			return
 		}
@@ -92,7 +81,7 @@ func (t Topic[T]) subscribe(ctx context.Context, q port.Queue, g Group, size int
 	if err := t.declare(ctx, q); err != nil {
 		return unlessEnded(ctx, err)
 	}
-	return newConsumer(q, g, g.consumer(t.Name), size, call).run(ctx)
+	return newConsumer(q, g, g.consumer(t.Name), size, t.bare(), call).run(ctx)
 }
 
 // unlessEnded is err, or nil when it says no more than that ctx ended before anything was begun: a clean end.
@@ -105,9 +94,40 @@ func unlessEnded(ctx context.Context, err error) error {
 
 // decoded is m with its payload decoded; one that does not decode is rejected.
 func decoded[T any](c envelope.Codec[T], m Message[[]byte]) (Message[T], error) {
-	typed := Message[T]{Envelope: envelope.Envelope[T]{Meta: m.Meta}, Delivery: m.Delivery, step: m.step}
+	typed := Message[T]{Envelope: envelope.Envelope[T]{Meta: m.Meta}, Delivery: m.Delivery, step: m.step, turn: m.turn}
 	if err := c.Decode(m.Payload, &typed.Payload); err != nil {
-		return typed, Reject(fmt.Errorf("the payload does not decode: %w", err))
+		return typed, undecoded(err)
 	}
 	return typed, nil
+}
+
+func undecoded(err error) error { return Reject(fmt.Errorf("the payload does not decode: %w", err)) }
+
+// decodedAll is the messages of those items whose payload decodes, and these items; the others are rejected, or failed where the
+// codec panics.
+func decodedAll[T any](c envelope.Codec[T], items []*item, worker string) (ms []Message[T], given []*item) {
+	ms, given = make([]Message[T], len(items)), make([]*item, 0, len(items))
+	next := 0
+	decode := func() error {
+		for next < len(items) {
+			it := items[next]
+			next++
+			m := &ms[len(given)]
+			m.Meta, m.Delivery, m.step, m.turn = it.meta, it.delivery(worker), it.step, it.step.turn
+			if err := c.Decode(it.payload, &m.Payload); err != nil {
+				var none T
+				it.err, m.Payload = undecoded(err), none
+				continue
+			}
+			given = append(given, it)
+		}
+		return nil
+	}
+	for next < len(items) {
+		if err := guarded(decode); err != nil {
+			var none T
+			items[next-1].err, ms[len(given)].Payload = err, none
+		}
+	}
+	return ms[:len(given)], given
 }

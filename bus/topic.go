@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,10 @@ type Topic[T any] struct {
 	Key   func(T) string    // messages of one key are handled in order within a process; default none
 	Codec envelope.Codec[T] // default envelope.JSON[T]
 	Keep  port.Topic        // limits to declare at the first use; its Name is ignored; default as the topic is
+	// Bare makes the body the payload alone, as other programs write and read it. No envelope travels then: a message has its ID
+	// (after a redrive <id>~<offset>), its key and the time at which it became available, is the root of its own correlation, and
+	// Tenant and Headers of [Out] are port.ErrInvalid. It costs less than half. Default false.
+	Bare bool
 }
 
 // Out is a message to be: what is published or emitted when the payload is not all of it.
@@ -58,7 +63,13 @@ func (t Topic[T]) PublishAll(ctx context.Context, q port.Queue, out ...Out[T]) (
 		n := min(len(out), port.MaxParts)
 		batch := port.Batch{Messages: make([]port.Message, n)}
 		for i := range n {
-			m, err := t.message(envelope.Derive(ctx, t.meta(&out[i])), &out[i])
+			meta := t.meta(&out[i])
+			if t.Bare {
+				meta.ID = cmp.Or(meta.ID, envelope.NewID())
+			} else {
+				meta = envelope.Derive(ctx, meta)
+			}
+			m, err := t.message(&meta, &out[i])
 			if err != nil {
 				return ids, err
 			}
@@ -149,15 +160,36 @@ func (t Topic[T]) meta(out *Out[T]) envelope.Meta {
 }
 
 // message encodes out under m.
-func (t Topic[T]) message(m envelope.Meta, out *Out[T]) (port.Message, error) {
+func (t Topic[T]) message(m *envelope.Meta, out *Out[T]) (port.Message, error) {
 	if err := port.CheckName("topic", t.Name); err != nil {
 		return port.Message{}, err
 	}
-	body, err := encode(t.codec(), m, out.Payload)
+	if t.Bare && (out.Tenant != "" || len(out.Headers) > 0) {
+		return port.Message{}, fmt.Errorf("message for topic %q: a bare message carries no tenant and no headers: %w", t.Name, port.ErrInvalid)
+	}
+	body, err := t.body(m, out.Payload)
 	if err != nil {
 		return port.Message{}, fmt.Errorf("message for topic %q: %w: %w", t.Name, port.ErrInvalid, err)
 	}
 	return port.Message{Topic: t.Name, ID: m.ID, Key: m.Key, Body: body, At: out.At}, nil
+}
+
+// body is the wire form of v.
+func (t Topic[T]) body(m *envelope.Meta, v T) ([]byte, error) {
+	if t.Bare {
+		return t.codec().Append(nil, v)
+	}
+	return encode(t.codec(), *m, v)
+}
+
+// bare is what the messages of a bare topic have in common; nil for a topic with envelopes.
+func (t Topic[T]) bare() *envelope.Meta {
+	if !t.Bare {
+		return nil
+	}
+	m := t.meta(&Out[T]{Key: "none"})
+	m.Key = ""
+	return &m
 }
 
 // encode is the wire form of v under m.

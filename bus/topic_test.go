@@ -212,3 +212,44 @@ func TestATypeAndACodecAreTheTopicsOwn(t *testing.T) {
 		}
 	})
 }
+
+func TestABareTopicCarriesThePayloadAloneAndWhatOthersWrote(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New(memory.Config{})
+		bare := bus.Topic[order]{Name: "orders.bare", Bare: true, Key: func(o order) string { return o.Customer }}
+		out := bus.Topic[[]byte]{Name: "orders.out", Codec: envelope.Bytes{}, Bare: true}
+		var got []bus.Message[order]
+		s := subscribe(t, b, bare, bus.Group{Name: "g", Workers: 1, Log: quiet}, func(_ context.Context, m bus.Message[order]) error {
+			got = append(got, m)
+			bus.Emit(m, out, []byte(m.Payload.ID))
+			return nil
+		})
+		id := publish(t, b, bare, order{ID: "1", Customer: "ann"})
+		foreign := []port.Message{
+			{Topic: bare.Name, ID: "theirs\xff", Body: []byte(`{"ID":"2"}`)},
+			{Topic: bare.Name, ID: "broken", Body: []byte(`no JSON`)},
+		}
+		if err := b.Write(t.Context(), port.Batch{Messages: foreign}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		s.end()
+		if len(got) != 2 || got[0].ID != id || got[0].CorrID != id || got[0].Key != "ann" || got[0].Type != bare.Name || got[0].At.IsZero() || got[1].Payload.ID != "2" {
+			t.Errorf("%+v", got)
+		}
+		if e := entries(t, b, bare.Name); string(e[0].Message.Body) != `{"ID":"1","Customer":"ann","Cents":0}` {
+			t.Errorf("on the wire: %s", e[0].Message.Body)
+		}
+		if e := entries(t, b, out.Name); len(e) != 2 || string(e[0].Message.Body) != "1" {
+			t.Errorf("emitted %+v", e)
+		}
+		if ds := dead(t, b, bare.Name, "g"); len(ds) != 1 || string(ds[0].Body) != "no JSON" {
+			t.Errorf("%+v", ds)
+		}
+		for name, o := range map[string]bus.Out[order]{"a tenant": {Tenant: "t"}, "headers": {Headers: map[string]string{"a": "b"}}} {
+			if _, err := bare.PublishAll(t.Context(), b, o); !errors.Is(err, port.ErrInvalid) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}

@@ -9,7 +9,7 @@ import (
 // Try runs a handler once, for a message that no backend holds: what it would emit, apply and save with the acknowledgement, and
 // its verdict. The step is the zero Batch when the verdict is an error. A panic of the handler goes through.
 func Try[T any](ctx context.Context, h Handler[T], m Message[T]) (effects port.Batch, verdict error) {
-	m.step = &step{in: &m.Meta, at: &port.Group{Topic: m.Topic, Name: m.Group}}
+	m.step, m.turn = &step{in: &m.Meta, at: &port.Group{Topic: m.Topic, Name: m.Group}}, 0
 	verdict = h(ctx, m)
 	m.step.close()
 	if verdict == nil && m.step.err != nil {

@@ -65,7 +65,7 @@ func (c *consumer) handle(items []*item) {
 // prepare reads the envelope and decides whether the message may be handled at all: nil, or its verdict.
 func (c *consumer) prepare(ctx context.Context, it *item) error {
 	it.step = nil
-	if err := it.parse(); err != nil {
+	if err := it.parse(c.bare); err != nil {
 		return Reject(fmt.Errorf("the body is no envelope: %w", err))
 	}
 	switch {
@@ -74,10 +74,8 @@ func (c *consumer) prepare(ctx context.Context, it *item) error {
 	case c.g.Retry.Spent(it.d.Attempt):
 		return Reject(fmt.Errorf("%d tries are used up; the last failure: %s", it.d.Attempt, it.d.Reason))
 	}
-	if it.step = &it.first; it.conflicts > 0 {
-		it.step = new(step) // who kept the message of an earlier run must not reach this one
-	}
-	it.step.in, it.step.at, it.step.by = &it.meta, &c.pg, it.d.Receipt
+	it.step = &it.own
+	it.step.begin(&it.meta, &c.pg, it.d.Receipt)
 	if it.d.Lost > 0 {
 		return c.begin(ctx, it)
 	}

@@ -49,7 +49,7 @@ type traffic[T any] struct {
 func openBytes(m manner, k knowing) func(context.Context) (bench.Contest, error) {
 	return func(ctx context.Context) (bench.Contest, error) {
 		_, raw := payload()
-		return open(ctx, bus.Topic[[]byte]{Name: "bench.bytes", Codec: envelope.Bytes{}}, raw, m, k)
+		return open(ctx, bus.Topic[[]byte]{Name: "bench.bytes", Codec: envelope.Bytes{}, Bare: true}, raw, m, k)
 	}
 }
 
