@@ -87,3 +87,32 @@ func TestLettersThatDoNotDecodeUseUpNoLimit(t *testing.T) {
 		}
 	})
 }
+
+func TestARateIsNotMadeUpForAfterASlowMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New(memory.Config{})
+		d, _ := bury(t, store, 10)
+		var last time.Time
+		shortest := time.Hour
+		d.Queue = store.Open(memory.Config{Fault: func(op memory.Op) memory.Fault {
+			if op.Name != "write" || op.Point != memory.Before {
+				return memory.Fault{}
+			}
+			if !last.IsZero() {
+				shortest = min(shortest, time.Since(last))
+			}
+			if slow := last.IsZero(); slow {
+				last = time.Now()
+				return memory.Fault{Delay: 5 * time.Second}
+			}
+			last = time.Now()
+			return memory.Fault{}
+		}})
+		if n, err := d.Remove(t.Context(), bus.DeadFilter{PerSecond: 1}); n != 10 || err != nil {
+			t.Errorf("removed %d, %v", n, err)
+		}
+		if shortest < time.Second {
+			t.Errorf("two within %v", shortest)
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,4 +61,34 @@ func TestAStepThatWaitsForRoomHoldsUpNoOtherAndIsToldOnce(t *testing.T) {
 			t.Errorf("another message was settled after %v", slowest)
 		}
 	})
+}
+
+// C29: unbounded waits. A connection that swallows a request is no reason to wait for as long as it stands.
+func TestACallThatHangsIsMadeAgainAfterALoan(t *testing.T) {
+	for _, name := range []string{"settle", "extend"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := memory.New(memory.Config{})
+				suspected(t, store)
+				var hung atomic.Bool
+				b := store.Open(memory.Config{Fault: func(op memory.Op) memory.Fault {
+					if op.Name == name && op.Point == memory.Before && hung.CompareAndSwap(false, true) {
+						return memory.Fault{Delay: 24 * time.Hour}
+					}
+					return memory.Fault{}
+				}})
+				runs := 0
+				s := subscribe(t, b, orders, bus.Group{Name: "g", Loan: 10 * time.Second, Log: quiet}, func(context.Context, bus.Message[order]) error {
+					runs++
+					return nil
+				})
+				<-time.After(time.Minute)
+				empty(t, store, orders.Name, "g")
+				s.end()
+				if runs != 1 || !hung.Load() {
+					t.Errorf("%d runs, hung: %v", runs, hung.Load())
+				}
+			})
+		})
+	}
 }

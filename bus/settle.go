@@ -86,8 +86,11 @@ func (c *consumer) collect() []*item {
 	return items
 }
 
-// deliver makes one call and sees to what came of each; it returns those to be sent again, and one of their errors.
+// deliver makes one call, which takes at most a loan, and sees to what came of each; it returns those to be sent again, and one of
+// their errors.
 func (c *consumer) deliver(ctx context.Context, items []*item) (again []*item, err error) {
+	ctx, end := context.WithTimeout(ctx, c.g.Loan)
+	defer end()
 	if err := c.declare(ctx, items); err != nil {
 		if final(err) {
 			c.stop(err)

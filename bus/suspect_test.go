@@ -11,17 +11,24 @@ import (
 	"github.com/musterhq/muster/port"
 )
 
+// suspected makes a message whose worker died before its handling began.
+func suspected(t *testing.T, store *memory.Backend) {
+	t.Helper()
+	died := port.Group{Topic: orders.Name, Name: "g", Consumer: "died", Loan: time.Second}
+	if err := store.Join(t.Context(), died); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, store, orders, order{ID: "1"})
+	if ds, err := store.Fetch(t.Context(), died, 1); len(ds) != 1 || err != nil {
+		t.Fatalf("%d messages, %v", len(ds), err)
+	}
+	<-time.After(died.Loan)
+}
+
 func TestASuspectWhoseStartIsRecordedLateIsHandledWithALiveContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memory.New(memory.Config{})
-		died := port.Group{Topic: orders.Name, Name: "g", Consumer: "died", Loan: time.Second}
-		if err := store.Join(t.Context(), died); err != nil {
-			t.Fatal(err)
-		}
-		publish(t, store, orders, order{ID: "1"})
-		if _, err := store.Fetch(t.Context(), died, 1); err != nil {
-			t.Fatal(err)
-		}
+		suspected(t, store)
 		back := time.Now().Add(20 * time.Second)
 		b := store.Open(memory.Config{Fault: func(op memory.Op) memory.Fault {
 			if op.Name == "extend" && time.Now().Before(back) {

@@ -89,7 +89,7 @@ var errNotBegun = errors.New("the start of a suspect could not be recorded")
 func (c *consumer) begin(ctx context.Context, it *item) error {
 	for failures := 1; ; failures++ {
 		sent := hold.Clock{}.Now()
-		err := c.q.Extend(ctx, c.pg, port.Hold{Receipt: it.d.Receipt, Begin: true})[0]
+		err := c.record(ctx, it)
 		switch {
 		case err == nil:
 			c.mu.Lock()
@@ -106,6 +106,13 @@ func (c *consumer) begin(ctx context.Context, it *item) error {
 		}
 		pause(ctx, outage.Delay(failures, rand.Float64()))
 	}
+}
+
+// record makes the call that records a start; it takes at most a loan.
+func (c *consumer) record(ctx context.Context, it *item) error {
+	ctx, end := context.WithTimeout(ctx, c.g.Loan)
+	defer end()
+	return c.q.Extend(ctx, c.pg, port.Hold{Receipt: it.d.Receipt, Begin: true})[0]
 }
 
 // began counts the loan from the record of the start on, also one that was taken for passed on. The caller holds the mutex.
