@@ -13,7 +13,8 @@ import (
 // other is [ErrStale] and did nothing.
 type Queue interface {
 	// Declare sets a topic's limits, and creates it when there is none. Write and Join create a topic with the defaults, so
-	// Declare is needed for other limits alone. The same value again on one open backend costs no I/O.
+	// Declare is needed for other limits alone. The same value again on one open backend costs no I/O, so it need not undo
+	// what another process has set meanwhile.
 	Declare(ctx context.Context, t Topic) error
 
 	// Join returns when the group exists: nothing written from then on is missed by it. A group that exists stays where
