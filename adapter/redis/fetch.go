@@ -1,0 +1,176 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/musterhq/muster/port"
+)
+
+// How much one answer may hold: messages, and bytes of their bodies by their average size.
+const (
+	mostMessages = 500
+	mostBytes    = 4 << 20
+)
+
+// Fetch hands out at most 500 messages, and about 4 MiB. When ctx ends while the server is being asked, what it handed out is
+// released beside the caller.
+func (b *Backend) Fetch(ctx context.Context, g port.Group, limit int) ([]port.Delivery, error) {
+	if err := port.CheckFetch(b.caps, g, limit); err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	b.janitor.know(g.Topic)
+	keys := b.withGroups(g.Topic, []string{g.Name})
+	args := []string{
+		g.Consumer, number(port.Millis(g.Loan)), strconv.Itoa(min(limit, mostMessages)), strconv.Itoa(mostBytes),
+		number(port.Millis(g.Remember)), "",
+	}
+	var out []port.Delivery
+	err := b.await(ctx, g.Topic, time.Time{}, func(channel string) (bool, int64, error) {
+		args[5] = channel
+		for {
+			got, due, err := b.fetch(ctx, &g, keys, args)
+			if err != nil || len(got) > 0 {
+				out = got
+				return true, -1, err
+			}
+			if due != 0 {
+				return false, due, nil
+			}
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("redis: fetch for group %s of topic %s: %w", g.Name, g.Topic, err)
+	}
+	b.counts.fetched.Add(int64(len(out)))
+	for i := range out {
+		if out[i].Lost > 0 {
+			b.counts.redelivered.Add(1)
+		}
+	}
+	return out, nil
+}
+
+type fetched struct {
+	list []port.Delivery
+	due  int64
+	err  error
+}
+
+// fetch asks once. The question is not taken back when ctx ends: then its answer is awaited beside the caller, and handed back.
+func (b *Backend) fetch(ctx context.Context, g *port.Group, keys, args []string) ([]port.Delivery, int64, error) {
+	if err := b.alive(ctx, "fetch"); err != nil {
+		return nil, -1, err
+	}
+	answer := make(chan fetched, 1)
+	group, sent := *g, append([]string(nil), args...)
+	b.begin(func() {
+		list, due, err := b.handOut(&group, keys, sent)
+		answer <- fetched{list, due, err}
+	})
+	select {
+	case f := <-answer:
+		return f.list, f.due, f.err
+	case <-ctx.Done():
+	case <-b.ctx.Done():
+	}
+	b.begin(func() {
+		if f := <-answer; len(f.list) > 0 {
+			back := make([]port.Settlement, len(f.list))
+			for i := range f.list {
+				back[i] = port.Settlement{Receipt: f.list[i].Receipt, Verdict: port.Release}
+			}
+			b.Settle(b.ctx, group, back...) // what fails to be handed back comes again when its loan has ended
+		}
+	})
+	return nil, -1, b.alive(ctx, "fetch")
+}
+
+// handOut runs the script and reads its answer.
+func (b *Backend) handOut(g *port.Group, keys, args []string) (list []port.Delivery, due int64, err error) {
+	m, err := b.run(b.ctx, "ask", b.scripts.fetch, keys, args)
+	if err != nil {
+		return nil, -1, err
+	}
+	if word(&m) == "lost" {
+		return nil, -1, fmt.Errorf("there is no such group; Join makes it: %w", port.ErrLost)
+	}
+	r := reply{list: m}
+	era, deadline := r.text(), r.int()
+	loan := loan{group: g, token: r.text(), until: time.UnixMilli(deadline)}
+	due = r.int()
+	fresh := int(r.int())
+	if r.err == nil && len(r.items) > 5 {
+		list = make([]port.Delivery, 0, fresh+(len(r.items)-5-2*fresh)/3)
+	}
+	for range fresh {
+		list = append(list, loan.first(&r, era))
+	}
+	for r.more() {
+		list = append(list, loan.again(&r, era))
+	}
+	if r.err != nil {
+		return nil, -1, fmt.Errorf("%w: %w", port.ErrUncertain, r.err)
+	}
+	return list, due, nil
+}
+
+// loan is what the messages of one answer have in common.
+type loan struct {
+	group *port.Group
+	token string
+	until time.Time
+}
+
+func (l *loan) first(r *reply, era string) port.Delivery {
+	id := r.text()
+	p, err := entry(era, id)
+	r.note(err)
+	at, err := millis(p.ms)
+	r.note(err)
+	d := l.delivery(r, r.next(), p.n)
+	d.Offset, d.FirstAt = p.offset(), at
+	return d
+}
+
+func (l *loan) delivery(r *reply, blob rueidis.RedisMessage, name string) port.Delivery {
+	if r.err != nil {
+		return port.Delivery{}
+	}
+	m, err := decode(l.group.Topic, &blob)
+	r.note(err)
+	return port.Delivery{Receipt: claim{name, l.token, m.ID}.receipt(l.group), Message: m, Until: l.until}
+}
+
+// again reads a message that was handed out before, or is addressed: <name> <state> <message>, where the state is
+// <token> <consumer> <ms> <attempt> <lost> <crashes> <begun> <first> <reason>.
+func (l *loan) again(r *reply, era string) port.Delivery {
+	name := r.text()
+	state := strings.SplitN(r.text(), " ", 9)
+	d := l.delivery(r, r.next(), name)
+	if r.err != nil {
+		return d
+	}
+	if len(state) != 9 {
+		r.note(errShort)
+		return d
+	}
+	for i, into := range []*int{&d.Attempt, &d.Lost, &d.Crashes} {
+		n, err := strconv.Atoi(state[3+i])
+		r.note(err)
+		*into = n
+	}
+	first, err := millis(state[7])
+	r.note(err)
+	d.FirstAt, d.Reason = first, state[8]
+	if strings.HasPrefix(name, "p") {
+		return d
+	}
+	d.Offset = place{era, state[2], name}.offset()
+	return d
+}

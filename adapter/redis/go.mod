@@ -1,0 +1,12 @@
+module github.com/musterhq/muster/adapter/redis
+
+go 1.26
+
+require (
+	github.com/musterhq/muster v0.0.0
+	github.com/redis/rueidis v1.0.79
+)
+
+require golang.org/x/sys v0.47.0 // indirect
+
+replace github.com/musterhq/muster => ../..

@@ -1,0 +1,70 @@
+-- Tells what a topic holds. KEYS: 1 topics, 2 the topic, then its groups from 8 on, 8 keys each. ARGV: the groups' names.
+-- Answers 'none', or {age, count, size, window, era, first id, last id, length, delayed, then for each group
+-- {lag, loaned, delayed, ms of the oldest or '', consumers ...}, or 0 where it is gone}.
+
+local t = topic(2)
+if not t.era then return 'none' end
+
+local function idAt(command, from, to)
+  local e = redis.call(command, t.log, from, to, 'COUNT', 1)[1]
+  return e and e[1] or ''
+end
+
+-- Entries behind a cursor: by ordinals, and one by one, up to 10,000, where entries were removed from the middle.
+local function behind(ms, n)
+  local all = math.min(t.len, t.n - math.max(tonumber(n), t.trim))
+  if t.drops == 0 or all == 0 then return all end
+  local count, from = 0, '(' .. ms .. '-' .. n
+  while count < 10000 do
+    local entries = redis.call('XRANGE', t.log, from, '+', 'COUNT', 100)
+    count = count + #entries
+    if #entries < 100 then return count end
+    from = '(' .. entries[#entries][1]
+  end
+  return all
+end
+
+local function oldest(at, ms, n)
+  local low
+  local open = redis.call('HLEN', KEYS[at + 1])
+  local values = {}
+  if open > 1000 then
+    values = {redis.call('HGET', KEYS[at + 1], text(floor(at)))}
+  elseif open > 0 then
+    values = redis.call('HVALS', KEYS[at + 1])
+  end
+  for _, value in ipairs(values) do
+    local first = value and tonumber(state(value).first)
+    if first and (not low or first < low) then low = first end
+  end
+  local next = idAt('XRANGE', '(' .. ms .. '-' .. n, '+')
+  if next ~= '' then
+    local first = tonumber((parts(next)))
+    if not low or first < low then low = first end
+  end
+  return low and text(low) or ''
+end
+
+local function group(at)
+  local h = redis.call('HMGET', KEYS[at], 'ms', 'n')
+  if not h[1] then return 0 end
+  local ended = redis.call('ZCOUNT', KEYS[at + 2], '-inf', text(now)) + redis.call('ZCOUNT', KEYS[at + 3], '-inf', text(now))
+  local out = {
+    behind(h[1], h[2]) + ended,
+    redis.call('ZCOUNT', KEYS[at + 2], '(' .. text(now), '+inf'),
+    redis.call('ZCOUNT', KEYS[at + 3], '(' .. text(now), '+inf'),
+    oldest(at, h[1], h[2]),
+  }
+  for _, field in ipairs(redis.call('HKEYS', KEYS[at])) do
+    if string.sub(field, 1, 2) == 'c:' then out[#out + 1] = string.sub(field, 3) end
+  end
+  return out
+end
+
+local out = {
+  text(t.age), text(t.count), text(t.size), text(t.window), t.era, idAt('XRANGE', '-', '+'), idAt('XREVRANGE', '+', '-'),
+  t.len, redis.call('ZCARD', KEYS[4]),
+}
+for i = 1, #ARGV do out[#out + 1] = group(8 * i) end
+finish()
+return out

@@ -1,0 +1,118 @@
+-- A step: all of it or nothing. parse reads it from ARGV, check answers what refuses it and writes nothing, apply does not fail.
+-- KEYS[2] holds the fencing tokens that the family has seen. An answer that refuses is {why, place, ...}.
+
+local a
+
+local function arg() a = a + 1 return ARGV[a] end
+local function num() a = a + 1 return tonumber(ARGV[a]) end
+
+local function parse()
+  local s = {fence = arg(), token = num(), removes = {}, changes = {}, messages = {}}
+  for i = 1, num() do s.removes[i] = {at = num(), era = arg(), id = arg()} end
+  for i = 1, num() do
+    s.changes[i] = {key = KEYS[num()], delete = arg() == '1', value = arg(), cond = arg(), old = arg(), ttl = arg(), fence = arg(), token = num()}
+  end
+  for i = 1, num() do s.messages[i] = {at = num(), group = num(), due = num(), blob = arg()} end
+  return s
+end
+
+local function fenced(s, name, token)
+  if name == '' then return end
+  local seen = s.seen[name] or tonumber(redis.call('HGET', KEYS[2], name)) or 0
+  if token < seen then return {'fence', name, text(token), text(seen)} end
+  s.seen[name] = token
+end
+
+local function holds(c)
+  if c.cond == '1' then return redis.call('EXISTS', c.key) == 0 end
+  if c.cond == '2' then return redis.call('GET', c.key) == c.old end
+  return true
+end
+
+local function checkRemoves(s)
+  local gone = {}
+  for i, r in ipairs(s.removes) do
+    local t = topic(r.at)
+    local entry = t.era == r.era and not gone[t.log .. ' ' .. r.id] and redis.call('XRANGE', t.log, r.id, r.id)[1]
+    if not entry then return {'entry', i} end
+    gone[t.log .. ' ' .. r.id], r.size = true, sizeOf(entry[2][2])
+  end
+end
+
+-- Messages whose ID is known to the topic are marked, and do not need room.
+local function checkMessages(s)
+  local mine, count, bytes = {}, {}, {}
+  for i, m in ipairs(s.messages) do
+    local t = topic(m.at)
+    if m.group > 0 then
+      if redis.call('EXISTS', KEYS[m.group]) == 0 then return {'group', i} end
+    else
+      m.id = idOf(m.blob)
+      local own = m.at .. ' ' .. m.id
+      m.known = t.window > 0 and (mine[own] or t.ids[m.id] or (t.era and known(m.at + 3, t.window, m.id)))
+      mine[own] = true
+      if not m.known and m.due <= now then
+        count[t] = (count[t] or 0) + 1
+        bytes[t] = (bytes[t] or 0) + sizeOf(m.blob)
+        if t.count >= 0 and t.len + count[t] > t.count + math.floor(t.count / 10)
+            or t.size >= 0 and t.bytes + bytes[t] > t.size + math.floor(t.size / 10) then
+          return {'full', i}
+        end
+      end
+    end
+  end
+end
+
+local function check(s)
+  s.seen = {}
+  local bad = fenced(s, s.fence, s.token)
+  if bad then return bad end
+  for i, c in ipairs(s.changes) do
+    bad = fenced(s, c.fence, c.token)
+    if bad then return bad end
+    if not holds(c) then return {'condition', i} end
+  end
+  return checkRemoves(s) or checkMessages(s)
+end
+
+local function change(c)
+  if c.delete then return redis.call('DEL', c.key) end
+  if c.ttl == '0' then return redis.call('SET', c.key, c.value) end
+  if c.ttl == '-1' then return redis.call('SET', c.key, c.value, 'KEEPTTL') end
+  redis.call('SET', c.key, c.value, 'PX', c.ttl)
+end
+
+local function address(m)
+  local field = 'p' .. string.format('%016.0f', redis.call('HINCRBY', KEYS[m.group], 'own', 1))
+  local due = text(math.max(m.due, now))
+  redis.call('HSET', KEYS[m.group + 4], field, m.blob)
+  redis.call('HSET', KEYS[m.group + 1], field, '- - ' .. due)
+  redis.call('ZADD', KEYS[m.group + 3], due, field)
+end
+
+-- Answers 1, or the IDs that were left out behind the word 'known'.
+local function apply(s)
+  local out
+  for name, token in pairs(s.seen) do redis.call('HSET', KEYS[2], name, text(token)) end
+  for _, r in ipairs(s.removes) do
+    local t = topic(r.at)
+    redis.call('XDEL', t.log, r.id)
+    t.len, t.bytes, t.drops, t.dirty = t.len - 1, t.bytes - r.size, t.drops + 1, true
+  end
+  for _, c in ipairs(s.changes) do change(c) end
+  for _, m in ipairs(s.messages) do
+    local t = topic(m.at)
+    if m.known then
+      out = out or {'known'}
+      out[#out + 1] = m.id
+    elseif m.group > 0 then
+      address(m)
+      t.news = true
+    else
+      create(t)
+      if m.due > now then delay(t, m.due, m.blob) else append(t, m.blob) end
+      if t.window > 0 then t.fresh[#t.fresh + 1], t.ids[m.id] = m.id, true end
+    end
+  end
+  return out or 1
+end

@@ -1,0 +1,122 @@
+-- A topic as this call sees it. KEYS[1] is the family's set of topics. A topic's own keys stand in a row from `at` on: hash, log,
+-- delayed messages, three sets of known IDs. An entry's stream id is <ms>-<n>: n counts the entries ever written, so a log that
+-- lost its end, and went on, shows.
+
+local topics = {}
+
+local function parts(id)
+  local dash = string.find(id, '-', 1, true)
+  return string.sub(id, 1, dash - 1), string.sub(id, dash + 1)
+end
+
+-- A message is <version><2 bytes: ID's length><2 bytes: key's length><ID><key><body>.
+local function idOf(blob)
+  local _, hi, lo = string.byte(blob, 1, 3)
+  return string.sub(blob, 6, 5 + hi * 256 + lo)
+end
+
+local function sizeOf(blob)
+  local _, a, b, c, d = string.byte(blob, 1, 5)
+  return #blob - 5 - a * 256 - b - c * 256 - d
+end
+
+local function append(t, blob)
+  if now > t.ms then t.ms = now end
+  t.n = t.n + 1
+  redis.call('XADD', t.log, text(t.ms) .. '-' .. text(t.n), 'm', blob)
+  t.len = t.len + 1
+  t.bytes = t.bytes + sizeOf(blob)
+  t.dirty, t.news = true, true
+end
+
+-- Delayed messages wait with a number in front that keeps them apart and in order. All that touches a topic brings in first
+-- what is due, so an entry never appears behind the back of a reader.
+local function delay(t, due, blob)
+  t.later = t.later + 1
+  redis.call('ZADD', KEYS[t.at + 2], text(due), string.format('%016.0f', t.later) .. blob)
+  if not t.due or due < t.due then t.due = due end
+  t.dirty, t.news = true, true
+end
+
+local function promote(t)
+  if not t.due or t.due > now then return end
+  local items = redis.call('ZRANGEBYSCORE', KEYS[t.at + 2], '-inf', text(now), 'LIMIT', 0, 100)
+  for _, item in ipairs(items) do append(t, string.sub(item, 17)) end
+  if #items > 0 then redis.call('ZREMRANGEBYRANK', KEYS[t.at + 2], 0, #items - 1) end
+  t.due = tonumber(redis.call('ZRANGE', KEYS[t.at + 2], 0, 0, 'WITHSCORES')[2])
+  t.dirty = true
+end
+
+local function topic(at)
+  local t = topics[at]
+  if t then return t end
+  local h = redis.call('HMGET', KEYS[at], 'era', 'ms', 'n', 'bytes', 'trim', 'age', 'count', 'size', 'window', 'due', 'later', 'drops', 'waiters')
+  t = {
+    at = at, log = KEYS[at + 1], era = h[1], ms = tonumber(h[2]) or 0, n = tonumber(h[3]) or 0, bytes = tonumber(h[4]) or 0,
+    trim = tonumber(h[5]) or 0, age = tonumber(h[6]), count = tonumber(h[7]), size = tonumber(h[8]), window = tonumber(h[9]),
+    due = tonumber(h[10]), later = tonumber(h[11]) or 0, drops = tonumber(h[12]) or 0, waiters = h[13] or '', ids = {}, fresh = {},
+  }
+  t.len = redis.call('XLEN', t.log)
+  topics[at] = t
+  if not t.era then
+    if t.len > 0 then error('MUSTER the key ' .. KEYS[at] .. ' is gone and its log is still there: it was evicted or deleted; restore it, or delete the topic\'s other keys') end
+    t.age, t.count, t.size, t.window = DEFAULT_AGE, -1, -1, DEFAULT_WINDOW
+    return t
+  end
+  promote(t)
+  return t
+end
+
+local function create(t)
+  if t.era then return end
+  t.era = text(micros)
+  redis.call('HSET', KEYS[t.at], 'era', t.era, 'age', text(t.age), 'count', text(t.count), 'size', text(t.size), 'window', text(t.window))
+  redis.call('PERSIST', KEYS[t.at])
+  redis.call('SADD', KEYS[1], KEYS[t.at])
+  t.dirty = true
+end
+
+-- Whoever found nothing is registered by the channel of its process, and woken by the next who changes something.
+local function wake(t)
+  if t.waiters == '' then return end
+  for channel in string.gmatch(t.waiters, '%S+') do redis.call('PUBLISH', channel, KEYS[t.at]) end
+  redis.call('HDEL', KEYS[t.at], 'waiters')
+  t.waiters = ''
+end
+
+local function await(t, channel)
+  if t.news then wake(t) t.news = false end
+  if channel == '' or string.find(' ' .. t.waiters .. ' ', ' ' .. channel .. ' ', 1, true) then return end
+  redis.call('HSET', KEYS[t.at], 'waiters', t.waiters == '' and channel or t.waiters .. ' ' .. channel)
+  if not t.era then redis.call('PEXPIRE', KEYS[t.at], 60000) end
+end
+
+-- The place after which to read or to start: era, ms and n of an offset. False: something after it was trimmed, or it is of
+-- another log. The entries around it must have ordinals on their sides of n.
+local function placed(t, era, ms, n)
+  local num = tonumber(n)
+  if t.era ~= era or num > t.n or num < t.trim then return false end
+  local before = redis.call('XREVRANGE', t.log, ms .. '-' .. n, '-', 'COUNT', 1)[1]
+  if before then
+    local _, b = parts(before[1])
+    if tonumber(b) > num then return false end
+  end
+  local behind = redis.call('XRANGE', t.log, '(' .. ms .. '-' .. n, '+', 'COUNT', 1)[1]
+  if behind then
+    local _, b = parts(behind[1])
+    if tonumber(b) <= num then return false end
+  end
+  return true
+end
+
+-- Every script ends with this: what append, delay and promote have counted is written down, and who waits is woken.
+local function finish()
+  for at, t in pairs(topics) do
+    if t.dirty then
+      redis.call('HSET', KEYS[at], 'ms', text(t.ms), 'n', text(t.n), 'bytes', text(t.bytes), 'trim', text(t.trim), 'later', text(t.later),
+        'drops', text(t.drops), 'due', t.due and text(t.due) or '')
+    end
+    remember(at + 3, t.window, t.fresh)
+    if t.news then wake(t) end
+  end
+end

@@ -1,0 +1,165 @@
+package redis
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/musterhq/muster/port"
+)
+
+// plan collects the keys and arguments of a script that makes steps. A topic, group or key is named by the place of its first
+// key, counted from 1.
+type plan struct {
+	space  space
+	keys   []string
+	args   []string
+	places map[string]int
+}
+
+// newPlan begins with the keys that every step of a family has.
+func newPlan(s space, family string) *plan {
+	return &plan{space: s, keys: s.addHead(make([]string, 0, 32), family), places: map[string]int{}}
+}
+
+func (p *plan) add(args ...string) { p.args = append(p.args, args...) }
+
+func (p *plan) place(name string, add func() []string) int {
+	if at, ok := p.places[name]; ok {
+		return at
+	}
+	at := len(p.keys) + 1
+	p.keys = add()
+	p.places[name] = at
+	return at
+}
+
+func (p *plan) topic(topic string) int {
+	return p.place("topic "+topic, func() []string { return p.space.addTopic(p.keys, topic) })
+}
+
+func (p *plan) group(topic, group string) int {
+	return p.place("group "+topic+" "+group, func() []string { return p.space.addGroup(p.keys, topic, group) })
+}
+
+func (p *plan) key(key string) int {
+	return p.place("key "+key, func() []string { return append(p.keys, p.space.key(key)) })
+}
+
+// step appends one step, as parse in step.lua reads it. A removal by an offset that was never made here is answered at once.
+func (p *plan) step(b *port.Batch) error {
+	p.fence(b.Fence)
+	p.add(strconv.Itoa(len(b.Removes)))
+	for _, r := range b.Removes {
+		entry, ok := at(r.Offset)
+		if !ok {
+			return notThere(&r)
+		}
+		p.add(strconv.Itoa(p.topic(r.Topic)), entry.era, entry.id())
+	}
+	p.add(strconv.Itoa(len(b.Changes)))
+	for i := range b.Changes {
+		c := &b.Changes[i]
+		p.add(strconv.Itoa(p.key(c.Key)), flag(c.Delete), rueidis.BinaryString(c.Value), strconv.Itoa(int(c.If)), rueidis.BinaryString(c.Old), ttl(c.TTL))
+		p.fence(c.Fence)
+	}
+	p.add(strconv.Itoa(len(b.Messages)))
+	for i := range b.Messages {
+		m := &b.Messages[i]
+		group := 0
+		if m.Group != "" {
+			group = p.group(m.Topic, m.Group)
+		}
+		p.add(strconv.Itoa(p.topic(m.Topic)), strconv.Itoa(group), due(m.At), encode(m))
+	}
+	return nil
+}
+
+func (p *plan) fence(f port.Fence) { p.add(f.Name, strconv.FormatUint(f.Token, 10)) }
+
+func flag(on bool) string {
+	if on {
+		return "1"
+	}
+	return "0"
+}
+
+// ttl is a time to live as the scripts take it: 0 none, -1 as it was.
+func ttl(d time.Duration) string {
+	if d == port.KeepTTL {
+		return "-1"
+	}
+	return number(port.Millis(d))
+}
+
+// due is a time in milliseconds, rounded up: not before it.
+func due(t time.Time) string {
+	if t.IsZero() {
+		return "0"
+	}
+	return number(max(0, t.Add(time.Millisecond-1).UnixMilli()))
+}
+
+func notThere(r *port.Removal) error {
+	return fmt.Errorf("there is no entry %q in topic %s: %w", r.Offset, r.Topic, port.ErrNotFound)
+}
+
+// judged is what a script answered for one step: nil, a DuplicateError, or why it was refused. N is how many messages were
+// written.
+func (b *Backend) judged(batch *port.Batch, m rueidis.RedisMessage) (n int, err error) {
+	if m.IsInt64() {
+		if v, _ := m.AsInt64(); v == 0 {
+			return 0, nil // a repetition
+		}
+		b.counts.written.Add(int64(len(batch.Messages)))
+		return len(batch.Messages), nil
+	}
+	r := reply{list: m}
+	why := r.text()
+	if why == "known" {
+		dup := &port.DuplicateError{}
+		for r.more() {
+			dup.IDs = append(dup.IDs, r.text())
+		}
+		n = len(batch.Messages) - len(dup.IDs)
+		b.counts.written.Add(int64(n))
+		b.counts.duplicates.Add(int64(len(dup.IDs)))
+		return n, dup
+	}
+	if why == "fence" {
+		f := &port.FenceError{Name: r.text(), Token: uint64(r.int()), Seen: uint64(r.int())}
+		if r.err == nil {
+			b.counts.conflicts.Add(1)
+			return 0, f
+		}
+	}
+	i := int(r.int()) - 1
+	if r.err != nil || i < 0 {
+		return 0, fmt.Errorf("%w: %w", port.ErrUncertain, errors.Join(r.err, errShort))
+	}
+	switch why {
+	case "condition":
+		b.counts.conflicts.Add(1)
+		return 0, fmt.Errorf("the condition %s on key %q does not hold: %w", batch.Changes[i].If, batch.Changes[i].Key, port.ErrConflict)
+	case "entry":
+		return 0, notThere(&batch.Removes[i])
+	case "group":
+		return 0, fmt.Errorf("message %q is for group %s of topic %s, which is not there: %w", batch.Messages[i].ID, batch.Messages[i].Group, batch.Messages[i].Topic, port.ErrNotFound)
+	case "full":
+		return 0, &fullError{batch.Messages[i].Topic}
+	default:
+		return 0, fmt.Errorf("a script refused with %q, which is unknown here: %w", why, port.ErrUncertain)
+	}
+}
+
+// fullError is a step that met a topic at its limit.
+type fullError struct{ topic string }
+
+func (e *fullError) Error() string {
+	return fmt.Sprintf("topic %s is full of what its groups have not finished: serve them, drop those that nobody serves, or raise its limits", e.topic)
+}
+
+func (e *fullError) Unwrap() error { return port.ErrUnavailable }

@@ -1,0 +1,144 @@
+package redis
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/musterhq/muster/port"
+)
+
+// A message is stored as <version> <length of the ID> <length of the key> <ID> <key> <body>, lengths in 2 bytes.
+const (
+	version    = 1
+	headLength = 5
+)
+
+func encode(m *port.Message) string {
+	b := make([]byte, headLength, headLength+len(m.ID)+len(m.Key)+len(m.Body))
+	b[0] = version
+	binary.BigEndian.PutUint16(b[1:], uint16(len(m.ID)))
+	binary.BigEndian.PutUint16(b[3:], uint16(len(m.Key)))
+	b = append(b, m.ID...)
+	b = append(b, m.Key...)
+	b = append(b, m.Body...)
+	return rueidis.BinaryString(b)
+}
+
+// decode makes the message of a blob, which it keeps: nobody changes bytes that came from a backend.
+func decode(topic string, blob *rueidis.RedisMessage) (port.Message, error) {
+	text, err := blob.ToString()
+	if err != nil {
+		return port.Message{}, err
+	}
+	if len(text) < headLength || text[0] != version {
+		return port.Message{}, fmt.Errorf("an entry of topic %q is not of this version's form", topic)
+	}
+	id := int(text[1])<<8 | int(text[2])
+	key := int(text[3])<<8 | int(text[4])
+	if len(text) < headLength+id+key {
+		return port.Message{}, fmt.Errorf("an entry of topic %q is cut off", topic)
+	}
+	body, err := blob.AsBytes()
+	if err != nil {
+		return port.Message{}, err
+	}
+	rest := text[headLength:]
+	from := headLength + id + key
+	return port.Message{Topic: topic, ID: rest[:id], Key: rest[id : id+key], Body: body[from:len(body):len(body)]}, nil
+}
+
+// place is where an entry stands: the era of its log and its stream id, <ms>-<n>.
+type place struct{ era, ms, n string }
+
+// entry is the place of a stream id.
+func entry(era, id string) (place, error) {
+	ms, n, ok := strings.Cut(id, "-")
+	if !ok {
+		return place{}, fmt.Errorf("stream id %q is not of the form ms-n", id)
+	}
+	return place{era, ms, n}, nil
+}
+
+func (p place) id() string { return p.ms + "-" + p.n }
+
+// The widths of the parts of an offset, filled with zeros so that offsets sort as strings.
+const eraWidth, msWidth, nWidth = 16, 14, 16
+
+func (p place) offset() port.Offset {
+	b := make([]byte, 0, eraWidth+msWidth+nWidth+2)
+	b = padded(b, p.era, eraWidth)
+	b = padded(append(b, '-'), p.ms, msWidth)
+	b = padded(append(b, '-'), p.n, nWidth)
+	return port.Offset(b)
+}
+
+func padded(b []byte, s string, width int) []byte {
+	for range width - len(s) {
+		b = append(b, '0')
+	}
+	return append(b, s...)
+}
+
+// at reads an offset; false for one that this adapter never made.
+func at(o port.Offset) (place, bool) {
+	if len(o) != eraWidth+msWidth+nWidth+2 || o[eraWidth] != '-' || o[eraWidth+1+msWidth] != '-' {
+		return place{}, false
+	}
+	var p place
+	for _, f := range []struct {
+		into *string
+		text port.Offset
+	}{{&p.era, o[:eraWidth]}, {&p.ms, o[eraWidth+1:][:msWidth]}, {&p.n, o[eraWidth+msWidth+2:]}} {
+		n, err := strconv.ParseInt(string(f.text), 10, 64)
+		if err != nil || n < 0 {
+			return place{}, false
+		}
+		*f.into = strconv.FormatInt(n, 10)
+	}
+	return p, true
+}
+
+// millis is the time of so many milliseconds, as text.
+func millis(text string) (time.Time, error) {
+	ms, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("a time is not a number of milliseconds: %w", err)
+	}
+	return time.UnixMilli(ms), nil
+}
+
+// claim is what a receipt says: the name of the message in its group, the token of the loan and the message's ID.
+type claim struct{ name, token, id string }
+
+// receipt writes the claim behind a sum of itself, the topic and the group: no other group takes it for its own, and one that
+// was cut off or changed on its way is none.
+func (c claim) receipt(g *port.Group) port.Receipt {
+	return port.Receipt(c.sum(g) + "." + c.name + "." + c.token + "." + c.id)
+}
+
+// claimed reads a receipt; false for one that was never made here for this group.
+func claimed(g *port.Group, r port.Receipt) (c claim, ok bool) {
+	sum, rest, _ := strings.Cut(string(r), ".")
+	c.name, rest, _ = strings.Cut(rest, ".")
+	c.token, c.id, _ = strings.Cut(rest, ".")
+	return c, c.sum(g) == sum
+}
+
+// sum is FNV-1a: it tells mistakes apart, not forgeries.
+func (c claim) sum(g *port.Group) string {
+	h := uint64(14695981039346656037)
+	for _, s := range [...]string{g.Topic, g.Name, c.name, c.token, c.id} {
+		for i := range len(s) {
+			h = (h ^ uint64(s[i])) * 1099511628211
+		}
+		h = (h ^ 0xff) * 1099511628211
+	}
+	return strconv.FormatUint(h, 36)
+}
+
+func number(n int64) string { return strconv.FormatInt(n, 10) }

@@ -1,0 +1,73 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/musterhq/muster/port"
+)
+
+// Write makes the step in one script. A full topic is trimmed, and the step tried once more.
+func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
+	if err := batch.Check(b.caps, ""); err != nil {
+		return fmt.Errorf("redis: write: %w", err)
+	}
+	if err := b.alive(ctx, "write"); err != nil {
+		return err
+	}
+	name, ok := anyName(&batch)
+	if !ok {
+		return nil // nothing to do
+	}
+	if err := b.register(ctx, "write", name); err != nil {
+		return err
+	}
+	err := b.write(ctx, &batch)
+	if full, ok := errors.AsType[*fullError](err); ok {
+		if trimmed, e := b.trim(ctx, full.topic); e != nil || !trimmed {
+			return errors.Join(err, e)
+		}
+		err = b.write(ctx, &batch)
+	}
+	return err
+}
+
+func (b *Backend) write(ctx context.Context, batch *port.Batch) error {
+	name, _ := anyName(batch)
+	p := newPlan(b.space, port.Family(name))
+	p.add("1", batch.ID)
+	if err := p.step(batch); err != nil {
+		return fmt.Errorf("redis: write: %w", err)
+	}
+	m, err := b.run(ctx, "write", b.scripts.write, p.keys, p.args)
+	if err != nil {
+		return err
+	}
+	r := reply{list: m}
+	one := r.next()
+	if r.err != nil {
+		return fmt.Errorf("redis: write: %w: %w", port.ErrUncertain, r.err)
+	}
+	if _, err = b.judged(batch, one); err != nil {
+		return fmt.Errorf("redis: write: %w", err)
+	}
+	for i := range batch.Messages {
+		b.janitor.know(batch.Messages[i].Topic)
+	}
+	return nil
+}
+
+// anyName is one of the names in a step, which are all of one family; false when there is none, or a fence alone.
+func anyName(b *port.Batch) (string, bool) {
+	switch {
+	case len(b.Messages) > 0:
+		return b.Messages[0].Topic, true
+	case len(b.Removes) > 0:
+		return b.Removes[0].Topic, true
+	case len(b.Changes) > 0:
+		return b.Changes[0].Key, true
+	default:
+		return "", false
+	}
+}

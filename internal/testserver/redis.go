@@ -1,0 +1,148 @@
+//go:build unix
+
+package testserver
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// RedisConfig is how a redis-server is set up. The zero value loses nothing that it acknowledged at kill -9.
+type RedisConfig struct {
+	Appendfsync string   // always, everysec, no; or off: no append-only file; default always
+	MaxMemory   string   // such as 10mb, with the policy noeviction; default no limit
+	Password    string   // default none
+	ReplicaOf   *Server  // a Redis with the same password; default none
+	Lines       []string // further lines of redis.conf, such as "save 1 1"; default none
+}
+
+// Redis starts a redis-server and returns when it answers.
+func Redis(t testing.TB, c RedisConfig) *Server {
+	t.Helper()
+	k := redis{path: serverBinary(t, "redis-server", "/usr/bin/redis-server", "/usr/local/bin/redis-server"), config: c}
+	return start(t, k, t.TempDir())
+}
+
+type redis struct {
+	path   string
+	config RedisConfig
+}
+
+func (redis) name() string               { return "redis-server" }
+func (redis) stopSignal() syscall.Signal { return syscall.SIGTERM }
+
+func (r redis) command(dir string, port int) *exec.Cmd {
+	lines := []string{
+		"bind 127.0.0.1",
+		"port " + strconv.Itoa(port),
+		"dir " + dir,
+		"daemonize no",
+		`save ""`,
+	}
+	switch r.config.Appendfsync {
+	case "off":
+	case "":
+		lines = append(lines, "appendonly yes", "appendfsync always")
+	default:
+		lines = append(lines, "appendonly yes", "appendfsync "+r.config.Appendfsync)
+	}
+	if r.config.MaxMemory != "" {
+		lines = append(lines, "maxmemory "+r.config.MaxMemory, "maxmemory-policy noeviction")
+	}
+	if r.config.Password != "" {
+		lines = append(lines, "requirepass "+r.config.Password, "masterauth "+r.config.Password)
+	}
+	if r.config.ReplicaOf != nil {
+		host, master, _ := strings.Cut(r.config.ReplicaOf.Addr(), ":")
+		lines = append(lines, "replicaof "+host+" "+master)
+	}
+	cmd := exec.Command(r.path, "-")
+	cmd.Stdin = strings.NewReader(strings.Join(append(lines, r.config.Lines...), "\n") + "\n")
+	return cmd
+}
+
+func (r redis) url(addr string) string {
+	u := url.URL{Scheme: "redis", Host: addr, Path: "/0"}
+	if r.config.Password != "" {
+		u.User = url.UserPassword("", r.config.Password)
+	}
+	return u.String()
+}
+
+func (r redis) ready(ctx context.Context, addr, _ string, pid int) error {
+	conn, err := dial(ctx, addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	if r.config.Password != "" {
+		if err := r.ask(conn, in, "+OK", "AUTH", r.config.Password); err != nil {
+			return err
+		}
+	}
+	if err := r.ask(conn, in, "+PONG", "PING"); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(conn, resp("INFO", "server")); err != nil {
+		return err
+	}
+	want := fmt.Sprintf("process_id:%d\r\n", pid)
+	for { // the answer ends with the read deadline at the latest
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return fmt.Errorf("another server than process %d answers: %w", pid, err)
+		}
+		if line == want {
+			return nil
+		}
+	}
+}
+
+// ask sends one command and compares the line that answers it.
+func (redis) ask(conn net.Conn, in *bufio.Reader, want string, command ...string) error {
+	if _, err := io.WriteString(conn, resp(command...)); err != nil {
+		return err
+	}
+	got, err := in.ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if got = strings.TrimSpace(got); got != want {
+		return fmt.Errorf("%s is answered by %q", command[0], got)
+	}
+	return nil
+}
+
+// resp is a command as Redis reads it.
+func resp(command ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(command))
+	for _, word := range command {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(word), word)
+	}
+	return b.String()
+}
+
+// dial connects for one question: what is not answered within two seconds is asked again on another connection.
+func dial(ctx context.Context, addr string) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		return nil, fmt.Errorf("%w: %w", err, conn.Close())
+	}
+	return conn, nil
+}
