@@ -99,13 +99,13 @@ func (w *waiter) wake() {
 // run keeps a connection until the backend is closed.
 func (h *hub) run() {
 	for h.b.ctx.Err() == nil {
-		h.listen()
+		why := h.listen()
 		h.broken()
 		t := time.NewTimer(20*time.Millisecond + rand.N(80*time.Millisecond))
 		select {
 		case <-t.C:
 		case a := <-h.asks:
-			a.done <- h.later()
+			a.done <- h.later(why)
 		case <-h.b.ctx.Done():
 		}
 		t.Stop()
@@ -113,12 +113,12 @@ func (h *hub) run() {
 }
 
 // later is what an ask is answered while there is no connection.
-func (h *hub) later() error {
-	return fmt.Errorf("no connection that listens: %s: %w", h.b.where, port.ErrUnavailable)
+func (h *hub) later(why error) error {
+	return fmt.Errorf("no connection that listens: %s: %w: %w", h.b.where, port.ErrUnavailable, why)
 }
 
-// listen has one connection for as long as it holds.
-func (h *hub) listen() {
+// listen has one connection for as long as it holds, and tells why it does not any more.
+func (h *hub) listen() error {
 	c, release := h.b.client.Dedicate()
 	defer release()
 	lost := c.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: h.heard})
@@ -133,8 +133,8 @@ func (h *hub) listen() {
 		on = append(on, c.B().Psubscribe().Pattern(part...).Build())
 	}
 	for _, r := range c.DoMulti(h.b.ctx, on...) {
-		if r.Error() != nil {
-			return
+		if err := r.Error(); err != nil {
+			return err
 		}
 	}
 	h.mu.Lock()
@@ -149,10 +149,10 @@ func (h *hub) listen() {
 		select {
 		case a := <-h.asks:
 			a.done <- h.turn(c, a)
-		case <-lost:
-			return
+		case err := <-lost:
+			return err
 		case <-h.b.ctx.Done():
-			return
+			return h.b.ctx.Err()
 		}
 	}
 }

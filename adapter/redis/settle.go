@@ -156,8 +156,7 @@ func (t *settling) answer(sent []int, ids, keys, args []string) {
 			t.b.counts.acked.Add(1)
 			t.errs[i] = &port.DuplicateError{IDs: []string{ids[k]}, Whole: true}
 		default:
-			_, err := t.b.judged(&t.s[i].Then, one)
-			t.settled(i, err)
+			t.settled(i, t.b.judged(&t.s[i].Then, one))
 		}
 	}
 }

@@ -107,15 +107,14 @@ func notThere(r *port.Removal) error {
 	return fmt.Errorf("there is no entry %q in topic %s: %w", r.Offset, r.Topic, port.ErrNotFound)
 }
 
-// judged is what a script answered for one step: nil, a DuplicateError, or why it was refused. N is how many messages were
-// written.
-func (b *Backend) judged(batch *port.Batch, m rueidis.RedisMessage) (n int, err error) {
+// judged is what a script answered for one step: nil, a DuplicateError, or why it was refused.
+func (b *Backend) judged(batch *port.Batch, m rueidis.RedisMessage) error {
 	if m.IsInt64() {
 		if v, _ := m.AsInt64(); v == 0 {
-			return 0, nil // a repetition
+			return nil // a repetition
 		}
 		b.counts.written.Add(int64(len(batch.Messages)))
-		return len(batch.Messages), nil
+		return nil
 	}
 	r := reply{list: m}
 	why := r.text()
@@ -124,34 +123,33 @@ func (b *Backend) judged(batch *port.Batch, m rueidis.RedisMessage) (n int, err 
 		for r.more() {
 			dup.IDs = append(dup.IDs, r.text())
 		}
-		n = len(batch.Messages) - len(dup.IDs)
-		b.counts.written.Add(int64(n))
+		b.counts.written.Add(int64(len(batch.Messages) - len(dup.IDs)))
 		b.counts.duplicates.Add(int64(len(dup.IDs)))
-		return n, dup
+		return dup
 	}
 	if why == "fence" {
 		f := &port.FenceError{Name: r.text(), Token: uint64(r.int()), Seen: uint64(r.int())}
 		if r.err == nil {
 			b.counts.conflicts.Add(1)
-			return 0, f
+			return f
 		}
 	}
 	i := int(r.int()) - 1
 	if r.err != nil || i < 0 {
-		return 0, fmt.Errorf("%w: %w", port.ErrUncertain, errors.Join(r.err, errShort))
+		return fmt.Errorf("%w: %w", port.ErrUncertain, errors.Join(r.err, errShort))
 	}
 	switch why {
 	case "condition":
 		b.counts.conflicts.Add(1)
-		return 0, fmt.Errorf("the condition %s on key %q does not hold: %w", batch.Changes[i].If, batch.Changes[i].Key, port.ErrConflict)
+		return fmt.Errorf("the condition %s on key %q does not hold: %w", batch.Changes[i].If, batch.Changes[i].Key, port.ErrConflict)
 	case "entry":
-		return 0, notThere(&batch.Removes[i])
+		return notThere(&batch.Removes[i])
 	case "group":
-		return 0, fmt.Errorf("message %q is for group %s of topic %s, which is not there: %w", batch.Messages[i].ID, batch.Messages[i].Group, batch.Messages[i].Topic, port.ErrNotFound)
+		return fmt.Errorf("message %q is for group %s of topic %s, which is not there: %w", batch.Messages[i].ID, batch.Messages[i].Group, batch.Messages[i].Topic, port.ErrNotFound)
 	case "full":
-		return 0, &fullError{batch.Messages[i].Topic}
+		return &fullError{batch.Messages[i].Topic}
 	default:
-		return 0, fmt.Errorf("a script refused with %q, which is unknown here: %w", why, port.ErrUncertain)
+		return fmt.Errorf("a script refused with %q, which is unknown here: %w", why, port.ErrUncertain)
 	}
 }
 

@@ -49,7 +49,7 @@ func (b *Backend) write(ctx context.Context, batch *port.Batch) error {
 	if r.err != nil {
 		return fmt.Errorf("redis: write: %w: %w", port.ErrUncertain, r.err)
 	}
-	if _, err = b.judged(batch, one); err != nil {
+	if err := b.judged(batch, one); err != nil {
 		return fmt.Errorf("redis: write: %w", err)
 	}
 	for i := range batch.Messages {

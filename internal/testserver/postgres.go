@@ -46,7 +46,7 @@ func Postgres(t testing.TB, c PostgresConfig) *Server {
 	if err != nil {
 		t.Fatalf("testserver: %v", err)
 	}
-	initdb := exec.Command(serverBinary(t, "initdb", debian+"initdb"), "--pgdata="+dir, "--username=postgres", "--auth=trust",
+	initdb := exec.CommandContext(t.Context(), serverBinary(t, "initdb", debian+"initdb"), "--pgdata="+dir, "--username=postgres", "--auth=trust",
 		"--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions")
 	initdb.Dir = dir
 	initdb.SysProcAttr = &syscall.SysProcAttr{Credential: k.as}
@@ -75,7 +75,7 @@ func (postgres) name() string               { return "postgres" }
 func (postgres) stopSignal() syscall.Signal { return syscall.SIGINT } // fast: does not wait for clients
 
 func (p postgres) command(dir string, port int) *exec.Cmd {
-	cmd := exec.Command(p.path, "-D", dir, "-p", strconv.Itoa(port), "-h", "127.0.0.1", "-k", "")
+	cmd := exec.CommandContext(context.Background(), p.path, "-D", dir, "-p", strconv.Itoa(port), "-h", "127.0.0.1", "-k", "")
 	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.as}
 	return cmd
@@ -87,7 +87,7 @@ func (postgres) url(addr string) string {
 
 // ready checks that the cluster is served by this process, logs in and waits until the server says that it takes queries.
 // The messages are those of https://www.postgresql.org/docs/current/protocol-flow.html.
-func (postgres) ready(ctx context.Context, addr, dir string, pid int) error {
+func (postgres) ready(ctx context.Context, addr, dir string, pid int) (err error) {
 	lock, err := os.ReadFile(filepath.Join(dir, "postmaster.pid"))
 	if err != nil {
 		return err
@@ -99,7 +99,7 @@ func (postgres) ready(ctx context.Context, addr, dir string, pid int) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { err = errors.Join(err, conn.Close()) }()
 	const protocol3 = 3 << 16
 	hello := binary.BigEndian.AppendUint32(make([]byte, 4), protocol3)
 	hello = append(hello, "user\x00postgres\x00database\x00postgres\x00\x00"...)

@@ -22,7 +22,7 @@ func psql(t *testing.T, s *testserver.Server, statement string) string {
 		}
 		path = found[0]
 	}
-	out, err := exec.Command(path, "--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--command="+statement, s.URL()).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), path, "--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--command="+statement, s.URL()).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", statement, err, out)
 	}

@@ -3,6 +3,7 @@
 package testserver
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -35,7 +36,7 @@ type faults struct {
 
 // link is one connection through the proxy.
 type link struct {
-	client, server *net.TCPConn
+	client, server net.Conn
 	gone           chan struct{} // closed when it is taken out of the proxy: what is held waits no longer
 }
 
@@ -97,7 +98,7 @@ func (p *Proxy) Restore() {
 	if p.listen != nil {
 		return
 	}
-	l, err := net.Listen("tcp", p.addr)
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", p.addr)
 	if err != nil {
 		p.t.Errorf("testserver: proxy for %s: %v", p.target, err)
 		return
@@ -120,18 +121,18 @@ func (p *Proxy) accept(l net.Listener) {
 		if err != nil {
 			return // cut
 		}
-		p.wg.Go(func() { p.serve(client.(*net.TCPConn), l) })
+		p.wg.Go(func() { p.serve(client, l) })
 	}
 }
 
 // serve passes one connection on until either side ends it.
-func (p *Proxy) serve(client *net.TCPConn, l net.Listener) {
-	up, err := net.Dial("tcp", p.target)
+func (p *Proxy) serve(client net.Conn, l net.Listener) {
+	server, err := new(net.Dialer).DialContext(context.Background(), "tcp", p.target)
 	if err != nil {
 		p.abort(client) // the client sees what the proxy saw: nobody there
 		return
 	}
-	k := &link{client: client, server: up.(*net.TCPConn), gone: make(chan struct{})}
+	k := &link{client: client, server: server, gone: make(chan struct{})}
 	p.mu.Lock()
 	late := p.listen != l // cut in the meantime
 	if !late {
@@ -228,9 +229,11 @@ func (p *Proxy) take(k *link) bool {
 }
 
 // abort closes a connection with RST instead of FIN.
-func (p *Proxy) abort(c *net.TCPConn) {
-	if err := c.SetLinger(0); err != nil && !errors.Is(err, net.ErrClosed) {
-		p.t.Errorf("testserver: proxy for %s: %v", p.target, err)
+func (p *Proxy) abort(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		if err := tcp.SetLinger(0); err != nil && !errors.Is(err, net.ErrClosed) {
+			p.t.Errorf("testserver: proxy for %s: %v", p.target, err)
+		}
 	}
 	p.close(c)
 }

@@ -5,6 +5,7 @@ package testserver
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -66,7 +67,7 @@ func (r redis) command(dir string, port int) *exec.Cmd {
 		host, master, _ := strings.Cut(r.config.ReplicaOf.Addr(), ":")
 		lines = append(lines, "replicaof "+host+" "+master)
 	}
-	cmd := exec.Command(r.path, "-")
+	cmd := exec.CommandContext(context.Background(), r.path, "-") // a Server ends it, or the death of the test process
 	cmd.Stdin = strings.NewReader(strings.Join(append(lines, r.config.Lines...), "\n") + "\n")
 	return cmd
 }
@@ -79,12 +80,12 @@ func (r redis) url(addr string) string {
 	return u.String()
 }
 
-func (r redis) ready(ctx context.Context, addr, _ string, pid int) error {
+func (r redis) ready(ctx context.Context, addr, _ string, pid int) (err error) {
 	conn, err := dial(ctx, addr)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { err = errors.Join(err, conn.Close()) }()
 	in := bufio.NewReader(conn)
 	if r.config.Password != "" {
 		if err := r.ask(conn, in, "+OK", "AUTH", r.config.Password); err != nil {

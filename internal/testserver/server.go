@@ -225,14 +225,13 @@ func spawn(cmd *exec.Cmd, log string) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer out.Close()
-	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Setpgid = true // an interrupt at the terminal is for the test, which ends its servers
 	dieWithParent(cmd.SysProcAttr)
+	cmd.Stdout, cmd.Stderr = out, out
 	c := &child{cmd: cmd, ended: make(chan struct{})}
 	started := make(chan error)
 	go func() {
@@ -245,7 +244,7 @@ func spawn(cmd *exec.Cmd, log string) (*child, error) {
 			close(c.ended)
 		}
 	}()
-	if err := <-started; err != nil {
+	if err := errors.Join(<-started, out.Close()); err != nil { // the process has a file of its own
 		return nil, err
 	}
 	return c, nil
@@ -253,12 +252,19 @@ func spawn(cmd *exec.Cmd, log string) (*child, error) {
 
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("testserver: no free port: %v", err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	_, text, err := net.SplitHostPort(l.Addr().String())
+	if err := errors.Join(err, l.Close()); err != nil {
+		t.Fatalf("testserver: no free port: %v", err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("testserver: no free port: %v", err)
+	}
+	return port
 }
 
 // serverBinary returns the path of a program on PATH, or the newest that a pattern finds where Debian puts it.

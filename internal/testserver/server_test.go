@@ -117,7 +117,7 @@ func TestAServerDiesWithItsTestProcessHoweverThatDies(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		return // documented: only Linux can be asked for it
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.timeout=2m")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.timeout=2m")
 	cmd.Env = append(os.Environ(), doomed+"=1")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
