@@ -142,6 +142,8 @@ func (b *Backend) judged(batch *port.Batch, m rueidis.RedisMessage) error {
 	case "condition":
 		b.counts.conflicts.Add(1)
 		return fmt.Errorf("the condition %s on key %q does not hold: %w", batch.Changes[i].If, batch.Changes[i].Key, port.ErrConflict)
+	case "type":
+		return fmt.Errorf("the key %q holds a value of another type than a string, which somebody else has put there: %w", batch.Changes[i].Key, port.ErrInvalid)
 	case "entry":
 		return notThere(&batch.Removes[i])
 	case "group":

@@ -6,6 +6,7 @@ local held, ends = term(name)
 if held and held[1] ~= nonce then return {0, held[2], held[3], held[4], ends - now} end
 local token, changed
 if held then
+  allow(KEYS[1])
   token, changed = held[2], held[3] ~= owner or held[4] ~= data
 else
   local last = tonumber(redis.call('HGET', KEYS[3], name)) or 0
@@ -20,5 +21,5 @@ else
 end
 redis.call('HSET', KEYS[1], name, cmsgpack.pack({nonce, token, owner, data}))
 redis.call('ZADD', KEYS[2], text(now + ARGV[6]), name)
-if changed then redis.call('PUBLISH', ARGV[7], name) end
+if changed then redis.pcall('PUBLISH', ARGV[7], name) end
 return {1, token}

@@ -6,7 +6,7 @@ for i = 1, #ARGV do
   if redis.call('ZCOUNT', KEYS[8 * i + 2], '(' .. text(now), '+inf') > 0 then return 'loaned' end
 end
 local waiters = redis.call('HGET', KEYS[2], 'waiters') or ''
-for channel in string.gmatch(waiters, '%S+') do redis.call('PUBLISH', channel, KEYS[2]) end
-for i = 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
+for channel in string.gmatch(waiters, '%S+') do redis.pcall('PUBLISH', channel, KEYS[2]) end
 redis.call('SREM', KEYS[1], KEYS[2])
+for i = 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
 return 1

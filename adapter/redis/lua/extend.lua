@@ -1,7 +1,7 @@
 -- Moves deadlines. KEYS: 1 the group's hash, 2 its states, 3 its loans. ARGV: consumer, loan, k; k names, k tokens, k times 1 where
--- the handling begins. Answers 'lost', or 1 or 0 for each.
+-- the handling begins. Answers 'lost', or 1 or 0 for each. A loan lasts also when the server's memory is full.
 
-if redis.call('EXISTS', KEYS[1]) == 0 then return 'lost' end
+if redis.call('HEXISTS', KEYS[1], 'token') == 0 then return 'lost' end
 local consumer, deadline, k = ARGV[1], text(now + ARGV[2]), tonumber(ARGV[3])
 local states = redis.call('HMGET', KEYS[2], unpack(ARGV, 4, 3 + k))
 local out, loans, begun = {}, {}, {}
@@ -18,6 +18,7 @@ for i = 1, k do
     end
   end
 end
+allow(KEYS[1])
 all('ZADD', KEYS[3], loans)
 all('HSET', KEYS[2], begun)
 return out

@@ -55,6 +55,7 @@ local function floor(at)
     mark = mark + (found and found - 1 or #fields)
     if found then break end
   end
+  allow(KEYS[at])
   redis.call('HSET', KEYS[at], 'floor', text(mark))
   return mark
 end

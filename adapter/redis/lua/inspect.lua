@@ -14,12 +14,13 @@ end
 local function behind(ms, n)
   local all = math.min(t.len, t.n - math.max(tonumber(n), t.trim))
   if t.drops == 0 or all == 0 then return all end
-  local count, from = 0, '(' .. ms .. '-' .. n
-  while count < 10000 do
-    local entries = redis.call('XRANGE', t.log, from, '+', 'COUNT', 100)
-    count = count + #entries
-    if #entries < 100 then return count end
-    from = '(' .. entries[#entries][1]
+  local count, from, portions = 0, '(' .. ms .. '-' .. n, 0
+  local want = portion(t, 100)
+  while count < 10000 and portions < 100 do
+    local some = redis.call('XRANGE', t.log, from, '+', 'COUNT', want)
+    count, portions = count + #some, portions + 1
+    if #some < want then return count end
+    from = '(' .. some[#some][1]
   end
   return all
 end

@@ -18,8 +18,7 @@ elseif not placed(t, era, ms, n) then
   return 'gap'
 end
 local out = {from, era, ms, n, t.due and math.max(0, t.due - now) or -1}
-local room = math.min(most, 500, math.max(1, math.floor(bytes / (math.max(t.bytes, 0) / math.max(t.len, 1) + 64))))
-for _, e in ipairs(redis.call('XRANGE', t.log, '(' .. ms .. '-' .. n, '+', 'COUNT', room)) do
+for _, e in ipairs(entries(t, ms .. '-' .. n, math.min(most, 500), bytes)) do
   out[#out + 1], out[#out + 2] = e[1], e[2][2]
 end
 if #out == 5 then await(t, ARGV[7]) end

@@ -7,7 +7,7 @@ for i = 2, #ARGV, 3 do
   if ok then
     redis.call('HDEL', KEYS[1], ARGV[i])
     redis.call('ZREM', KEYS[2], ARGV[i])
-    redis.call('PUBLISH', ARGV[1], ARGV[i])
+    redis.pcall('PUBLISH', ARGV[1], ARGV[i])
   end
   out[#out + 1] = ok and 1 or 0
 end

@@ -1,25 +1,53 @@
 -- Settles many, each whole or not at all, in order. KEYS: 1-5 as for write, 6 the topic, 12 the group, then those of the steps.
 -- ARGV: consumer, how long the group remembers, k; k names, k tokens, k verdicts, k IDs; then what belongs to verdicts: of T a
--- step, of R how long and the reason, of L how long.
+-- step, of R how long and the reason, of L how long. A step that puts something in needs memory; to acknowledge and to give back
+-- need not wait for it.
 
 local G, S = 12, KEYS[13]
 local consumer, k = ARGV[1], tonumber(ARGV[3])
 local h = redis.call('HMGET', KEYS[G], 'token', 'remember')
 if not h[1] then return 'lost' end
-local width = memory(G, tonumber(h[2]), tonumber(ARGV[2]))
 local states = redis.call('HMGET', S, unpack(ARGV, 4, 3 + k))
-local is, was
-if width > 0 then
-  is = redis.call('SMISMEMBER', bucket(G + 5, width, 0), unpack(ARGV, 4 + 3 * k, 3 + 4 * k))
-  was = redis.call('SMISMEMBER', bucket(G + 5, width, 1), unpack(ARGV, 4 + 3 * k, 3 + 4 * k))
-end
+
+-- What is to be done, and whether it is of a loan that counts.
+local work, token, want, grows, waits = {}, nil, nil, false, false
 a = 3 + 4 * k
+for i = 1, k do
+  local verdict = ARGV[3 + 2 * k + i]
+  if ARGV[3 + k + i] ~= token then
+    token = ARGV[3 + k + i]
+    want = token .. ' ' .. consumer .. ' '
+  end
+  local w = {mine = states[i] and string.sub(states[i], 1, #want) == want}
+  if verdict == 'T' then
+    w.step = parse()
+    if w.mine and #w.step.messages + #w.step.changes > 0 then grows = true end
+  elseif verdict ~= 'A' then
+    w.wait = num()
+    if w.mine then waits = true end
+  end
+  if verdict == 'R' then w.reason = arg() end
+  work[i] = w
+end
+if grows then demand(KEYS[8]) else allow(KEYS[G]) end
+
+-- Every key that may be written is looked at: none is of another type.
+redis.call('ZCARD', KEYS[G + 2])
+redis.call('HLEN', KEYS[G + 4])
+local width = memory(G, tonumber(h[2]), tonumber(ARGV[2]))
+local past = width > 0 and knownOf(G + 5, ARGV, 4 + 3 * k, 3 + 4 * k) or {}
+if waits then
+  redis.call('ZCARD', KEYS[G + 3])
+  topic(6)
+end
+for i = 1, k do
+  if work[i].mine and work[i].step then prepare(work[i].step) end
+end
 
 local out, done, own, ids, gone, acked, back = {}, {}, {}, {}, {}, {}, 0
-local token, want
 
 local function finished(name)
-  done[#done + 1] = name
+  done[#done + 1], gone[name] = name, true
   if string.byte(name) == 112 then own[#own + 1] = name end
 end
 
@@ -28,34 +56,26 @@ local function later(name, s, wait)
   redis.call('HSET', S, name, written(s))
   redis.call('ZREM', KEYS[G + 2], name)
   redis.call('ZADD', KEYS[G + 3], text(now + wait), name)
-  topic(6).news, back = true, back + 1
+  topic(6).news, back, gone[name] = true, back + 1, true
 end
 
 for i = 1, k do
-  local name, verdict, id = ARGV[3 + i], ARGV[3 + 2 * k + i], ARGV[3 + 3 * k + i]
-  if ARGV[3 + k + i] ~= token then
-    token = ARGV[3 + k + i]
-    want = token .. ' ' .. consumer .. ' '
-  end
-  local step, wait, reason
-  if verdict == 'T' then step = parse() elseif verdict ~= 'A' then wait = num() end
-  if verdict == 'R' then reason = arg() end
-  if gone[name] or not states[i] or string.sub(states[i], 1, #want) ~= want then
+  local name, id, w = ARGV[3 + i], ARGV[3 + 3 * k + i], work[i]
+  if gone[name] or not w.mine then
     out[i] = 'stale'
-  elseif wait then
+  elseif w.wait then
     local s = state(states[i])
-    if verdict == 'R' then s.attempt, s.reason = text(s.attempt + 1), reason end
-    later(name, s, wait)
-    out[i], gone[name] = 1, true
-  elseif width > 0 and (is[i] == 1 or was[i] == 1 or acked[id]) then
+    if w.reason then s.attempt, s.reason = text(s.attempt + 1), w.reason end
+    later(name, s, w.wait)
+    out[i] = 1
+  elseif width > 0 and (past[i] or acked[id]) then
     finished(name)
-    out[i], gone[name] = 'again', true
+    out[i] = 'again'
   else
-    out[i] = step and check(step) or 1
+    out[i] = w.step and check(w.step) or 1
     if out[i] == 1 then
-      if step then out[i] = apply(step) end
+      if w.step then out[i] = apply(w.step) end
       finished(name)
-      gone[name] = true
       if width > 0 then ids[#ids + 1], acked[id] = id, true end
     end
   end

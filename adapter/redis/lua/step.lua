@@ -1,7 +1,10 @@
--- A step: all of it or nothing. parse reads it from ARGV, check answers what refuses it and writes nothing, apply does not fail.
--- KEYS[2] holds the fencing tokens that the family has seen. An answer that refuses is {why, place, ...}.
+-- A step: all of it or nothing. parse reads it from ARGV, prepare looks at all that it touches, check answers what refuses it and
+-- writes nothing, apply does not fail. Where one script makes many steps it prepares all of them before it applies the first: a key
+-- of a wrong type ends a script where it is met, and what was written before stays written. KEYS[2] holds the fencing tokens that
+-- the family has seen. An answer that refuses is {why, place, ...}.
 
 local a
+local tokens, groups = {}, {}
 
 local function arg() a = a + 1 return ARGV[a] end
 local function num() a = a + 1 return tonumber(ARGV[a]) end
@@ -16,16 +19,67 @@ local function parse()
   return s
 end
 
+local function seen(name)
+  if name ~= '' and not tokens[name] then tokens[name] = tonumber(redis.call('HGET', KEYS[2], name)) or 0 end
+end
+
+local function prepareGroup(at)
+  if groups[at] ~= nil then return end
+  groups[at] = redis.call('HEXISTS', KEYS[at], 'token') == 1
+  redis.call('HLEN', KEYS[at + 1])
+  redis.call('ZCARD', KEYS[at + 3])
+  redis.call('HLEN', KEYS[at + 4])
+end
+
+-- Messages whose ID is known to the topic are marked.
+local function prepareMessages(s)
+  local asked = {}
+  for _, m in ipairs(s.messages) do
+    if not topics[m.at] then demand(KEYS[m.at + 2]) end
+    local t = topic(m.at)
+    if m.group > 0 then
+      prepareGroup(m.group)
+    else
+      if not t.era then redis.call('SCARD', KEYS[1]) end
+      m.id = idOf(m.blob)
+      if t.window > 0 then
+        local list = asked[t] or {ids = {}, messages = {}}
+        asked[t], list.ids[#list.ids + 1], list.messages[#list.messages + 1] = list, m.id, m
+      end
+    end
+  end
+  for t, list in pairs(asked) do
+    if #list.ids == 1 then
+      list.messages[1].old = known(t.at + 3, list.ids[1]) and t.era
+    else
+      local old = knownOf(t.at + 3, list.ids, 1, #list.ids)
+      for i, m in ipairs(list.messages) do m.old = old[i] and t.era end
+    end
+  end
+end
+
+local function prepare(s)
+  seen(s.fence)
+  for _, c in ipairs(s.changes) do seen(c.fence) end
+  prepareMessages(s)
+  for _, r in ipairs(s.removes) do topic(r.at) end
+end
+
 local function fenced(s, name, token)
   if name == '' then return end
-  local seen = s.seen[name] or tonumber(redis.call('HGET', KEYS[2], name)) or 0
-  if token < seen then return {'fence', name, text(token), text(seen)} end
+  local last = s.seen[name] or tokens[name]
+  if token < last then return {'fence', name, text(token), text(last)} end
   s.seen[name] = token
 end
 
+-- Answers false for a condition that does not hold, and nil for a value of another type, which others may have put there.
 local function holds(c)
   if c.cond == '1' then return redis.call('EXISTS', c.key) == 0 end
-  if c.cond == '2' then return redis.call('GET', c.key) == c.old end
+  if c.cond == '2' then
+    local value = redis.pcall('GET', c.key)
+    if type(value) == 'table' then return nil end
+    return value == c.old
+  end
   return true
 end
 
@@ -39,17 +93,16 @@ local function checkRemoves(s)
   end
 end
 
--- Messages whose ID is known to the topic are marked, and do not need room.
+-- Messages that are known do not need room.
 local function checkMessages(s)
   local mine, count, bytes = {}, {}, {}
   for i, m in ipairs(s.messages) do
     local t = topic(m.at)
     if m.group > 0 then
-      if redis.call('EXISTS', KEYS[m.group]) == 0 then return {'group', i} end
+      if not groups[m.group] then return {'group', i} end
     else
-      m.id = idOf(m.blob)
       local own = m.at .. ' ' .. m.id
-      m.known = t.window > 0 and (mine[own] or t.ids[m.id] or (t.era and known(m.at + 3, t.window, m.id)))
+      m.known = t.window > 0 and (m.old or mine[own] or t.ids[m.id])
       mine[own] = true
       if not m.known and m.due <= now then
         count[t] = (count[t] or 0) + 1
@@ -70,7 +123,8 @@ local function check(s)
   for i, c in ipairs(s.changes) do
     bad = fenced(s, c.fence, c.token)
     if bad then return bad end
-    if not holds(c) then return {'condition', i} end
+    local ok = holds(c)
+    if not ok then return {ok == nil and 'type' or 'condition', i} end
   end
   return checkRemoves(s) or checkMessages(s)
 end
@@ -93,7 +147,10 @@ end
 -- Answers 1, or the IDs that were left out behind the word 'known'.
 local function apply(s)
   local out
-  for name, token in pairs(s.seen) do redis.call('HSET', KEYS[2], name, text(token)) end
+  for name, token in pairs(s.seen) do
+    redis.call('HSET', KEYS[2], name, text(token))
+    tokens[name] = token
+  end
   for _, r in ipairs(s.removes) do
     local t = topic(r.at)
     redis.call('XDEL', t.log, r.id)

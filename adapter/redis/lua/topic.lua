@@ -20,13 +20,50 @@ local function sizeOf(blob)
   return #blob - 5 - a * 256 - b - c * 256 - d
 end
 
+-- How many messages to read at once, of at most so many: what they hold together is copied twice, and stays below 32 MiB even when all
+-- of them are as large as the largest that the topic has seen.
+local function portion(t, most) return math.max(1, math.min(most, math.floor(33554432 / math.max(t.max, 1)))) end
+
+-- The entries behind an id, at most so many and about so many bytes of messages.
+local function entries(t, id, most, bytes)
+  local out, first, full = {}, '(' .. id, false
+  local average = math.max(t.bytes, 0) / math.max(t.len, 1) + 64
+  while #out < most and not full do
+    local want = portion(t, math.min(most - #out, math.floor(bytes / average) + 1))
+    local some = redis.call('XRANGE', t.log, first, '+', 'COUNT', want)
+    for _, e in ipairs(some) do
+      if bytes <= 0 then full = true break end
+      out[#out + 1] = e
+      bytes = bytes - #e[2][2]
+    end
+    if #some < want then break end
+    first = '(' .. out[#out][1]
+  end
+  return out
+end
+
+local function grown(t, blob)
+  if #blob > t.max then
+    t.max = #blob
+    redis.call('HSET', KEYS[t.at], 'max', text(t.max))
+  end
+end
+
 local function append(t, blob)
   if now > t.ms then t.ms = now end
   t.n = t.n + 1
   redis.call('XADD', t.log, text(t.ms) .. '-' .. text(t.n), 'm', blob)
+  grown(t, blob)
   t.len = t.len + 1
   t.bytes = t.bytes + sizeOf(blob)
   t.dirty, t.news = true, true
+end
+
+-- What has been counted is written down.
+local function save(t)
+  redis.call('HSET', KEYS[t.at], 'ms', text(t.ms), 'n', text(t.n), 'bytes', text(t.bytes), 'trim', text(t.trim), 'later', text(t.later),
+    'drops', text(t.drops), 'due', t.due and text(t.due) or '')
+  t.dirty = false
 end
 
 -- Delayed messages wait with a number in front that keeps them apart and in order. All that touches a topic brings in first
@@ -34,27 +71,31 @@ end
 local function delay(t, due, blob)
   t.later = t.later + 1
   redis.call('ZADD', KEYS[t.at + 2], text(due), string.format('%016.0f', t.later) .. blob)
+  grown(t, blob)
   if not t.due or due < t.due then t.due = due end
   t.dirty, t.news = true, true
 end
 
+--
+-- It is counted at once: a script may still be refused after it, by another key.
 local function promote(t)
   if not t.due or t.due > now then return end
-  local items = redis.call('ZRANGEBYSCORE', KEYS[t.at + 2], '-inf', text(now), 'LIMIT', 0, 100)
+  local items = redis.call('ZRANGEBYSCORE', KEYS[t.at + 2], '-inf', text(now), 'LIMIT', 0, portion(t, 100))
+  allow(KEYS[t.at])
   for _, item in ipairs(items) do append(t, string.sub(item, 17)) end
   if #items > 0 then redis.call('ZREMRANGEBYRANK', KEYS[t.at + 2], 0, #items - 1) end
   t.due = tonumber(redis.call('ZRANGE', KEYS[t.at + 2], 0, 0, 'WITHSCORES')[2])
-  t.dirty = true
+  save(t)
 end
 
 local function topic(at)
   local t = topics[at]
   if t then return t end
-  local h = redis.call('HMGET', KEYS[at], 'era', 'ms', 'n', 'bytes', 'trim', 'age', 'count', 'size', 'window', 'due', 'later', 'drops', 'waiters')
+  local h = redis.call('HMGET', KEYS[at], 'era', 'ms', 'n', 'bytes', 'trim', 'age', 'count', 'size', 'window', 'due', 'later', 'drops', 'waiters', 'max')
   t = {
     at = at, log = KEYS[at + 1], era = h[1], ms = tonumber(h[2]) or 0, n = tonumber(h[3]) or 0, bytes = tonumber(h[4]) or 0,
     trim = tonumber(h[5]) or 0, age = tonumber(h[6]), count = tonumber(h[7]), size = tonumber(h[8]), window = tonumber(h[9]),
-    due = tonumber(h[10]), later = tonumber(h[11]) or 0, drops = tonumber(h[12]) or 0, waiters = h[13] or '', ids = {}, fresh = {},
+    due = tonumber(h[10]), later = tonumber(h[11]) or 0, drops = tonumber(h[12]) or 0, waiters = h[13] or '', max = tonumber(h[14]) or 0, ids = {}, fresh = {},
   }
   t.len = redis.call('XLEN', t.log)
   topics[at] = t
@@ -70,16 +111,17 @@ end
 local function create(t)
   if t.era then return end
   t.era = text(micros)
+  redis.call('SADD', KEYS[1], KEYS[t.at])
   redis.call('HSET', KEYS[t.at], 'era', t.era, 'age', text(t.age), 'count', text(t.count), 'size', text(t.size), 'window', text(t.window))
   redis.call('PERSIST', KEYS[t.at])
-  redis.call('SADD', KEYS[1], KEYS[t.at])
   t.dirty = true
 end
 
--- Whoever found nothing is registered by the channel of its process, and woken by the next who changes something.
+-- Whoever found nothing is registered by the channel of its process, and woken by the next who changes something. A user who may
+-- not publish makes others wait for their next look, and fails for no reason of its own.
 local function wake(t)
   if t.waiters == '' then return end
-  for channel in string.gmatch(t.waiters, '%S+') do redis.call('PUBLISH', channel, KEYS[t.at]) end
+  for channel in string.gmatch(t.waiters, '%S+') do redis.pcall('PUBLISH', channel, KEYS[t.at]) end
   redis.call('HDEL', KEYS[t.at], 'waiters')
   t.waiters = ''
 end
@@ -87,6 +129,7 @@ end
 local function await(t, channel)
   if t.news then wake(t) t.news = false end
   if channel == '' or string.find(' ' .. t.waiters .. ' ', ' ' .. channel .. ' ', 1, true) then return end
+  allow(KEYS[t.at])
   redis.call('HSET', KEYS[t.at], 'waiters', t.waiters == '' and channel or t.waiters .. ' ' .. channel)
   if not t.era then redis.call('PEXPIRE', KEYS[t.at], 60000) end
 end
@@ -112,10 +155,7 @@ end
 -- Every script ends with this: what append, delay and promote have counted is written down, and who waits is woken.
 local function finish()
   for at, t in pairs(topics) do
-    if t.dirty then
-      redis.call('HSET', KEYS[at], 'ms', text(t.ms), 'n', text(t.n), 'bytes', text(t.bytes), 'trim', text(t.trim), 'later', text(t.later),
-        'drops', text(t.drops), 'due', t.due and text(t.due) or '')
-    end
+    if t.dirty then save(t) end
     remember(at + 3, t.window, t.fresh)
     if t.news then wake(t) end
   end

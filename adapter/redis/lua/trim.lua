@@ -1,22 +1,28 @@
 -- Removes the oldest entries that are over a limit and that no group needs. KEYS: 1 topics, 2 the topic, then its groups from 8 on,
--- 8 keys each. ARGV: the groups' names. Answers how many it removed, and 1 when there may be more; 'changed' when the groups
--- are others.
+-- 8 keys each. ARGV: the groups' names. Answers {how many it removed, 1 when there may be more, the group that keeps what is over a
+-- limit while nobody has a message of it on loan, or '', and since when it does}; 'changed' when the groups are others.
 
 local t = topic(2)
-if not t.era then return {0, 0} end
+if not t.era then return {0, 0, '', '0'} end
 if not complete(1) then finish() return 'changed' end
-local low = t.n + 1
-for i = 1, #ARGV do low = math.min(low, floor(8 * i)) end
+local low, by = t.n + 1, nil
+for i = 1, #ARGV do
+  local n = floor(8 * i)
+  if n < low then low, by = n, i end
+end
 
-local removed, last, more = 0, nil, 1
-while removed < 2000 and more == 1 do
-  local entries = redis.call('XRANGE', t.log, last and '(' .. last or '-', '+', 'COUNT', 100)
-  if #entries == 0 then more = 0 end
-  for _, e in ipairs(entries) do
+local removed, size, last, more, held = 0, 0, nil, 1, false
+while removed < 2000 and size < 67108864 and more == 1 do
+  local some = redis.call('XRANGE', t.log, last and '(' .. last or '-', '+', 'COUNT', portion(t, 100))
+  if #some == 0 then more = 0 end
+  for _, e in ipairs(some) do
     local ms, n = parts(e[1])
     local over = t.age >= 0 and tonumber(ms) < now - t.age or t.count >= 0 and t.len > t.count or t.size >= 0 and t.bytes > t.size
-    if not over or tonumber(n) >= low then more = 0 break end
-    last, removed = e[1], removed + 1
+    if not over or tonumber(n) >= low then
+      more, held = 0, over
+      break
+    end
+    last, removed, size = e[1], removed + 1, size + #e[2][2]
     t.len, t.bytes, t.trim = t.len - 1, t.bytes - sizeOf(e[2][2]), tonumber(n)
   end
 end
@@ -25,5 +31,21 @@ if last then
   redis.call('XTRIM', t.log, 'MINID', ms .. '-' .. text(n + 1))
   t.dirty = true
 end
+
+local function served(at)
+  for _, field in ipairs(redis.call('HKEYS', KEYS[at])) do
+    if string.sub(field, 1, 2) == 'c:' then return true end
+  end
+  return false
+end
+
+local keeps = held and by and not served(8 * by) and ARGV[by] or ''
+local was = redis.call('HMGET', KEYS[2], 'held', 'since')
+local since = was[2] or '0'
+if keeps ~= (was[1] or '') then
+  allow(KEYS[2])
+  since = text(now)
+  redis.call('HSET', KEYS[2], 'held', keeps, 'since', since)
+end
 finish()
-return {removed, more}
+return {removed, more, keeps, since}
