@@ -36,7 +36,7 @@ const (
 
 // String prints the configuration without its secrets.
 func (c Config) String() string {
-	where := "own client"
+	where := ownClient
 	if c.Client == nil {
 		where = masked(c.URL)
 	}
@@ -78,6 +78,15 @@ func masked(raw string) string {
 	return u.Redacted()
 }
 
+func hasPassword(raw string) bool {
+	u, err := url.Parse(raw)
+	if err != nil || u.User == nil {
+		return false
+	}
+	_, ok := u.User.Password()
+	return ok
+}
+
 func (c Config) check() error {
 	bad := func(why string) error { return fmt.Errorf("redis: open: %s: %w", why, port.ErrInvalid) }
 	switch {
@@ -87,6 +96,8 @@ func (c Config) check() error {
 		return bad("with Client, the URL, password, TLS and timeout are the client's own: leave them out")
 	case c.PasswordEnv != "" && c.PasswordFile != "":
 		return bad("both PasswordEnv and PasswordFile are given; one is enough")
+	case c.PasswordEnv+c.PasswordFile != "" && hasPassword(c.URL):
+		return bad("the URL has a password, and PasswordEnv or PasswordFile is given; one is enough")
 	case c.Timeout < 0:
 		return bad("the timeout is negative; 0 is the default")
 	}
@@ -96,8 +107,8 @@ func (c Config) check() error {
 	return nil
 }
 
-// options are those of the client that is made for a URL.
-func (c Config) options() (rueidis.ClientOption, error) {
+// options are those of the client that is made for a URL and serves b.
+func (c Config) options(b *Backend) (rueidis.ClientOption, error) {
 	o, err := rueidis.ParseURL(c.URL)
 	if err != nil {
 		if wrapped, ok := errors.AsType[*url.Error](err); ok {
@@ -124,7 +135,7 @@ func (c Config) options() (rueidis.ClientOption, error) {
 	o.Dialer.Timeout = c.timeout()
 	o.Dialer.KeepAlive = max(c.timeout(), time.Second) // and how often an idle connection is asked whether it lives
 	o.ConnWriteTimeout = c.timeout()
-	o.DialCtxFn = dial(strings.HasPrefix(c.URL, "unix:"))
+	o.DialCtxFn = dial(strings.HasPrefix(c.URL, "unix:"), b)
 	if c.PasswordEnv != "" || c.PasswordFile != "" {
 		o.AuthCredentialsFn = c.credentials(o.Username)
 	}
@@ -150,14 +161,26 @@ func (c Config) credentials(user string) func(rueidis.AuthCredentialsContext) (r
 	}
 }
 
-// dialError marks what went wrong before there was a connection: nothing can have been sent.
+// dialError marks what went wrong before there was a connection: nothing can have been sent. It hides a ctx that ended: several calls
+// wait for one connection, and it was the ctx of one of them.
 type dialError struct{ err error }
 
 func (e *dialError) Error() string { return e.err.Error() }
-func (e *dialError) Unwrap() error { return e.err }
 
-func dial(unix bool) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+func (e *dialError) Unwrap() error {
+	if errors.Is(e.err, context.Canceled) || errors.Is(e.err, context.DeadlineExceeded) {
+		return nil
+	}
+	return e.err
+}
+
+// dial makes connections for a backend until it is closed. A new one may be to a server that was restarted.
+func dial(unix bool, b *Backend) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 	return func(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (conn net.Conn, err error) {
+		b.forget()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(b.ctx, cancel)()
 		switch {
 		case unix:
 			conn, err = d.DialContext(ctx, "unix", address)

@@ -55,7 +55,7 @@ func (b *Backend) extend(ctx context.Context, g *port.Group, h []port.Hold) []er
 	}
 	args := slices.Concat([]string{g.Consumer, number(port.Millis(g.Loan)), strconv.Itoa(len(sent))}, names, tokens, begins)
 	keys := b.space.addGroup(nil, g.Topic, g.Name)
-	m, err := b.run(ctx, "ask", b.scripts.extend, keys[:3], args)
+	m, err := b.run(ctx, "", b.scripts.extend, keys[:3], args)
 	if err == nil && word(&m) == "lost" {
 		err = fmt.Errorf("there is no such group: %w", port.ErrLost)
 	}

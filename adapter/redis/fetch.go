@@ -64,7 +64,7 @@ type fetched struct {
 
 // fetch asks once. The question is not taken back when ctx ends: then its answer is awaited beside the caller, and handed back.
 func (b *Backend) fetch(ctx context.Context, g *port.Group, keys, args []string) ([]port.Delivery, int64, error) {
-	if err := b.alive(ctx, "fetch"); err != nil {
+	if err := b.alive(ctx, ""); err != nil {
 		return nil, -1, err
 	}
 	answer := make(chan fetched, 1)
@@ -88,12 +88,12 @@ func (b *Backend) fetch(ctx context.Context, g *port.Group, keys, args []string)
 			b.Settle(b.ctx, group, back...) // what fails to be handed back comes again when its loan has ended
 		}
 	})
-	return nil, -1, b.alive(ctx, "fetch")
+	return nil, -1, b.alive(ctx, "")
 }
 
 // handOut runs the script and reads its answer.
 func (b *Backend) handOut(g *port.Group, keys, args []string) (list []port.Delivery, due int64, err error) {
-	m, err := b.run(b.ctx, "ask", b.scripts.fetch, keys, args)
+	m, err := b.run(b.ctx, "", b.scripts.fetch, keys, args)
 	if err != nil {
 		return nil, -1, err
 	}

@@ -2,7 +2,9 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +29,14 @@ func (s server) number(field string) int64 {
 		return 0
 	}
 	return n
+}
+
+// now is the server's time, or this machine's where it does not tell.
+func (s server) now() time.Time {
+	if us := s.number("server_time_usec"); us > 0 {
+		return time.UnixMicro(us)
+	}
+	return time.Now()
 }
 
 // version is major * 100 + minor. Valkey says which version of Redis it is like.
@@ -123,6 +133,11 @@ func (b *Backend) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.info["role"] == "master" {
+		if err := b.probe(ctx); err != nil {
+			return err
+		}
+	}
 	no := func(why string) error { return fmt.Errorf("redis: open %s: %s: %w", b.where, why, port.ErrUnsupported) }
 	switch {
 	case s.version() < 602:
@@ -154,13 +169,75 @@ func (b *Backend) ask(ctx context.Context) error {
 	return nil
 }
 
-// Health reads INFO and the one setting that it does not tell.
+// probe answers an error when the server's access list forbids this user a command, or the keys and channels of the namespace.
+func (b *Backend) probe(ctx context.Context) error {
+	m, err := b.run(ctx, "open", b.scripts.probe, []string{b.space.probe()}, []string{b.space.wake("probe")})
+	if err != nil {
+		return err
+	}
+	forbidden, err := m.AsStrSlice()
+	if err != nil {
+		return b.fail(ctx, "open", err, false)
+	}
+	if len(forbidden) > 0 {
+		return fmt.Errorf("redis: open %s: the server's access list forbids this user %s on keys or channels that begin with %q: docs/redis.md names what is needed: %w",
+			b.where, strings.Join(forbidden, ", "), b.space.prefix, port.ErrUnavailable)
+	}
+	return nil
+}
+
+// unservedFor is how long a topic must have been kept whole by a group without consumers before Health tells.
+const unservedFor = time.Minute
+
+// unserved are sentences about topics that are over their limits because of a group that nobody serves.
+func (b *Backend) unserved(ctx context.Context, now time.Time) ([]string, error) {
+	topics, err := b.client.Do(ctx, b.client.B().Smembers().Key(b.space.held()).Build()).AsStrSlice()
+	if err != nil {
+		return nil, b.fail(ctx, "health", err, false)
+	}
+	slices.Sort(topics)
+	var out []string
+	for part := range slices.Chunk(topics, 500) {
+		ask := make([]rueidis.Completed, len(part))
+		for i, topic := range part {
+			ask[i] = b.client.B().Hmget().Key(b.space.topicHash(topic)).Field("held", "since").Build()
+		}
+		for i, r := range b.client.DoMulti(ctx, ask...) {
+			list, err := r.ToMessage()
+			if err != nil {
+				return nil, b.fail(ctx, "health", err, false)
+			}
+			f := reply{list: list}
+			group, since := f.next(), f.next()
+			if f.err != nil || group.IsNil() || since.IsNil() {
+				continue // the topic was dropped
+			}
+			name, err := group.ToString()
+			ms, e := since.AsInt64()
+			if err := errors.Join(err, e); err != nil {
+				return nil, b.fail(ctx, "health", err, false)
+			}
+			if name != "" && now.Sub(time.UnixMilli(ms)) >= unservedFor {
+				out = append(out, fmt.Sprintf("Topic %s is over its limits because of group %s, which has not finished its oldest messages while nobody has any of them on loan: serve the group, or give it up with Drop.", part[i], name))
+			}
+		}
+	}
+	return out, nil
+}
+
+// Health reads INFO, the one setting that it does not tell, and which topics the janitors found to be kept whole by a group that
+// nobody serves.
 func (b *Backend) Health(ctx context.Context) port.Health {
 	s, trip, err := b.look(ctx)
 	if err != nil {
 		return port.Health{State: port.Unavailable, RoundTrip: trip, Details: []string{fmt.Sprintf("The server does not answer: %v.", err)}}
 	}
 	h := port.Health{State: port.Healthy, RoundTrip: trip, Details: s.dangers()}
+	unserved, err := b.unserved(ctx, s.now())
+	if err != nil {
+		unserved = []string{fmt.Sprintf("Whether a group keeps a topic over its limits is not known: %v.", err)}
+	}
+	h.Details = slices.Concat(h.Details, unserved, b.janitor.troubles())
 	if len(h.Details) > 0 {
 		h.State = port.Degraded
 	}

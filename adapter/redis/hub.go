@@ -1,7 +1,9 @@
 package redis
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -22,6 +24,7 @@ type hub struct {
 
 	mu       sync.Mutex
 	live     chan struct{} // closed while the connection listens
+	before   bool          // it has listened before
 	waiters  map[string]map[*waiter]bool
 	patterns map[string]map[*listener]bool
 }
@@ -46,8 +49,8 @@ func newHub(b *Backend) *hub {
 // start connects unless that was begun before.
 func (h *hub) start() { h.once.Do(func() { h.b.begin(h.run) }) }
 
-// ready returns when wake-ups are heard, and reports whether they are: not before ctx or a second has ended.
-func (h *hub) ready(ctx context.Context) bool {
+// ready returns when wake-ups are heard, and reports whether they are when ctx or that time has ended before.
+func (h *hub) ready(ctx context.Context, most time.Duration) bool {
 	h.start()
 	h.mu.Lock()
 	live := h.live
@@ -57,7 +60,7 @@ func (h *hub) ready(ctx context.Context) bool {
 		return true
 	default:
 	}
-	t := time.NewTimer(time.Second)
+	t := time.NewTimer(most)
 	defer t.Stop()
 	select {
 	case <-live:
@@ -112,6 +115,8 @@ func (h *hub) run() {
 	}
 }
 
+var errEnded = errors.New("the connection that listened has ended")
+
 // later is what an ask is answered while there is no connection.
 func (h *hub) later(why error) error {
 	return fmt.Errorf("no connection that listens: %s: %w: %w", h.b.where, port.ErrUnavailable, why)
@@ -139,18 +144,18 @@ func (h *hub) listen() error {
 	}
 	h.mu.Lock()
 	close(h.live)
-	for _, set := range h.waiters {
-		for w := range set {
-			w.wake() // what was written meanwhile may have woken nobody
-		}
+	h.wakeAll() // what was written meanwhile may have woken nobody
+	if h.before {
+		h.gapAll() // and what was signalled since the connection broke was not heard
 	}
+	h.before = true
 	h.mu.Unlock()
 	for {
 		select {
 		case a := <-h.asks:
 			a.done <- h.turn(c, a)
 		case err := <-lost:
-			return err
+			return cmp.Or(err, errEnded)
 		case <-h.b.ctx.Done():
 			return h.b.ctx.Err()
 		}
@@ -170,20 +175,31 @@ func (h *hub) turn(c rueidis.DedicatedClient, a ask) error {
 	return c.Do(h.b.ctx, c.B().Psubscribe().Pattern(a.pattern).Build()).Error()
 }
 
-// broken tells everyone who listens that there is a gap, and who waits to look again.
+// broken tells everyone who listens that there is a gap, and who waits to look again. What is not heard until there is another
+// connection is told then.
 func (h *hub) broken() {
+	h.b.forget()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	select {
 	case <-h.live:
 		h.live = make(chan struct{})
-		for _, set := range h.waiters {
-			for w := range set {
-				w.wake()
-			}
-		}
+		h.wakeAll()
+		h.gapAll()
 	default:
 	}
+}
+
+// wakeAll makes all that wait look again. The caller holds mu, as for gapAll.
+func (h *hub) wakeAll() {
+	for _, set := range h.waiters {
+		for w := range set {
+			w.wake()
+		}
+	}
+}
+
+func (h *hub) gapAll() {
 	for l := range h.listeners() {
 		l.gap()
 	}

@@ -2,6 +2,8 @@ package redis
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,15 +19,15 @@ type janitor struct {
 	once sync.Once
 
 	mu     sync.RWMutex
-	topics map[string]bool
+	topics map[string]error // what was wrong with the last round of each
 }
 
-func newJanitor(b *Backend) *janitor { return &janitor{b: b, topics: map[string]bool{}} }
+func newJanitor(b *Backend) *janitor { return &janitor{b: b, topics: map[string]error{}} }
 
 // know takes a topic on.
 func (j *janitor) know(topic string) {
 	j.mu.RLock()
-	known := j.topics[topic]
+	_, known := j.topics[topic]
 	j.mu.RUnlock()
 	if known {
 		return
@@ -33,7 +35,9 @@ func (j *janitor) know(topic string) {
 	j.once.Do(func() { j.b.begin(j.run) })
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.topics[topic] = true
+	if _, known := j.topics[topic]; !known {
+		j.topics[topic] = nil
+	}
 }
 
 func (j *janitor) run() {
@@ -56,18 +60,50 @@ func (j *janitor) sweep() {
 		topics = append(topics, t)
 	}
 	j.mu.RUnlock()
+	start := time.Now()
 	for _, t := range topics {
-		won, err := j.turn(t)
-		if err != nil {
-			return // the server does not answer: the next round will do
-		}
-		if !won {
-			continue
-		}
-		for more := true; more && err == nil; {
-			_, more, err = j.b.trimSome(j.b.ctx, t)
+		err := j.tend(t)
+		j.mu.Lock()
+		j.topics[t] = err
+		j.mu.Unlock()
+		if j.b.ctx.Err() != nil || err != nil && time.Since(start) > round {
+			return // it was closed, or the server is silent: the next round will do
 		}
 	}
+}
+
+// tend has one round of a topic, unless another process has it.
+func (j *janitor) tend(topic string) error {
+	won, err := j.turn(topic)
+	if err != nil || !won {
+		return err
+	}
+	cut := trimmed{more: true}
+	for cut.more && err == nil {
+		cut, err = j.b.trimSome(j.b.ctx, topic)
+	}
+	if err != nil {
+		return err
+	}
+	note := j.b.client.B().Srem().Key(j.b.space.held()).Member(topic).Build()
+	if cut.held != "" {
+		note = j.b.client.B().Sadd().Key(j.b.space.held()).Member(topic).Build()
+	}
+	return j.b.fail(j.b.ctx, "trim topic "+topic, j.b.client.Do(j.b.ctx, note).Error(), true)
+}
+
+// troubles are sentences about topics that could not be trimmed in the last round.
+func (j *janitor) troubles() []string {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	var out []string
+	for topic, err := range j.topics {
+		if err != nil {
+			out = append(out, fmt.Sprintf("Topic %s was not brought within its limits: %v.", topic, err))
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // turn asks for this round of a topic.
@@ -86,29 +122,35 @@ func (j *janitor) turn(topic string) (won bool, err error) {
 
 // trim removes what may be removed, and reports whether that was anything.
 func (b *Backend) trim(ctx context.Context, topic string) (any bool, err error) {
-	for more := true; more && err == nil; {
-		var some bool
-		some, more, err = b.trimSome(ctx, topic)
-		any = any || some
+	cut := trimmed{more: true}
+	for cut.more && err == nil {
+		cut, err = b.trimSome(ctx, topic)
+		any = any || cut.some
 	}
 	return any, err
 }
 
-// trimSome runs the script once, which removes up to 2,000 entries.
-func (b *Backend) trimSome(ctx context.Context, topic string) (some, more bool, err error) {
+// trimmed is what came of one run of the script.
+type trimmed struct {
+	some, more bool   // whether it removed any, and whether there may be more
+	held       string // the group that keeps what is over a limit while nobody has a message of it on loan
+}
+
+// trimSome runs the script once, which removes up to 2,000 entries and about 64 MiB.
+func (b *Backend) trimSome(ctx context.Context, topic string) (trimmed, error) {
 	what := "trim topic " + topic
 	groups, err := b.groups(ctx, what, topic)
 	if err != nil {
-		return false, false, err
+		return trimmed{}, err
 	}
 	m, err := b.run(ctx, what, b.scripts.trim, b.withGroups(topic, groups), groups)
 	if err != nil {
-		return false, false, err
+		return trimmed{}, err
 	}
 	if word(&m) == "changed" {
-		return false, true, nil
+		return trimmed{more: true}, nil
 	}
 	r := reply{list: m}
-	some, more = r.int() > 0, r.int() == 1
-	return some, more, b.fail(ctx, what, r.err, true)
+	cut := trimmed{some: r.int() > 0, more: r.int() == 1, held: r.text()}
+	return cut, b.fail(ctx, what, r.err, true)
 }

@@ -40,6 +40,8 @@ func untagged(s string) (string, bool) {
 
 func (s space) key(name string) string        { return s.prefix + "kv:" + tagged(name) }
 func (s space) families() string              { return s.prefix + "families" }
+func (s space) held() string                  { return s.prefix + "held" }
+func (s space) probe() string                 { return s.prefix + "probe" }
 func (s space) topics(family string) string   { return s.prefix + "topics:" + tagged(family) }
 func (s space) fences(family string) string   { return s.prefix + "fences:" + tagged(family) }
 func (s space) janitor(topic string) string   { return s.prefix + "janitor:" + tagged(topic) }

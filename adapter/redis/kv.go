@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -120,7 +121,8 @@ func byFamily(n int, name func(int) string) [][]int {
 	return parts
 }
 
-// Apply pipelines changes without condition and fence, as one SET or DEL each, and runs the others one by one.
+// Apply pipelines changes without condition and fence, as one SET or DEL each, and runs the others one by one. When one fails after
+// others were made, the error is [port.ErrUncertain].
 func (b *Backend) Apply(ctx context.Context, changes ...port.Change) ([]port.Applied, error) {
 	for _, c := range changes {
 		if err := c.Check(b.caps); err != nil {
@@ -137,14 +139,15 @@ func (b *Backend) Apply(ctx context.Context, changes ...port.Change) ([]port.App
 			to++
 		}
 		var err error
+		done := 0
 		if to == from {
 			to++
 			err = b.change(ctx, &changes[from], &out[from])
 		} else {
-			err = b.plain(ctx, changes[from:to], out[from:to])
+			done, err = b.plain(ctx, changes[from:to], out[from:to])
 		}
 		if err != nil {
-			return nil, err
+			return nil, partly(from+done, err)
 		}
 		from = to
 	}
@@ -153,20 +156,23 @@ func (b *Backend) Apply(ctx context.Context, changes ...port.Change) ([]port.App
 
 func plain(c *port.Change) bool { return c.If == port.Always && c.Fence.IsZero() }
 
-func (b *Backend) plain(ctx context.Context, changes []port.Change, out []port.Applied) error {
+// plain makes changes, and tells how many were made before one failed; one behind it may have been made too.
+func (b *Backend) plain(ctx context.Context, changes []port.Change, out []port.Applied) (done int, err error) {
 	if len(changes) == 1 {
-		return b.applied(ctx, &changes[0], &out[0], b.client.Do(ctx, b.command(&changes[0])))
+		return 0, b.applied(ctx, &changes[0], &out[0], b.client.Do(ctx, b.command(&changes[0])))
 	}
 	commands := make([]rueidis.Completed, len(changes))
 	for i := range changes {
 		commands[i] = b.command(&changes[i])
 	}
 	for i, r := range b.client.DoMulti(ctx, commands...) {
-		if err := b.applied(ctx, &changes[i], &out[i], r); err != nil {
-			return err
+		e := b.applied(ctx, &changes[i], &out[i], r)
+		if e == nil {
+			done++
 		}
+		err = cmp.Or(err, e)
 	}
-	return nil
+	return done, err
 }
 
 func (b *Backend) command(c *port.Change) rueidis.Completed {

@@ -26,12 +26,12 @@ func (b *Backend) Read(ctx context.Context, r port.Range) ([]port.Stored, error)
 	keys := b.topicKeys(r.Topic)
 	err := b.await(ctx, r.Topic, time.Now().Add(r.Wait), func(channel string) (bool, int64, error) {
 		args := []string{from, p.era, p.ms, p.n, strconv.Itoa(min(r.Max, mostMessages)), strconv.Itoa(mostBytes), channel}
-		m, err := b.run(ctx, what, b.scripts.read, keys, args)
+		m, err := b.run(ctx, "", b.scripts.read, keys, args)
 		if err != nil {
 			return true, -1, err
 		}
 		if word(&m) == "gap" {
-			return true, -1, fmt.Errorf("redis: %s after %q: what followed was trimmed, or the offset is of another log: %w", what, r.After, port.ErrGap)
+			return true, -1, fmt.Errorf("after %q: what followed was trimmed, or the offset is of another log: %w", r.After, port.ErrGap)
 		}
 		a := reply{list: m}
 		from, p = a.text(), place{a.text(), a.text(), a.text()}
@@ -40,12 +40,12 @@ func (b *Backend) Read(ctx context.Context, r port.Range) ([]port.Stored, error)
 			out = append(out, stored(&a, r.Topic, p.era))
 		}
 		if a.err != nil {
-			return true, -1, fmt.Errorf("redis: %s: %w: %w", what, port.ErrUnavailable, a.err)
+			return true, -1, fmt.Errorf("%w: %w", port.ErrUnavailable, a.err)
 		}
 		return len(out) > 0, due, nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("redis: %s: %w", what, err)
 	}
 	return out, nil
 }

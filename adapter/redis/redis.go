@@ -17,7 +17,7 @@ type Backend struct {
 	client  rueidis.Client
 	own     bool   // the client was made here
 	where   string // the server, for error messages
-	conf    Config
+	clear   bool   // leave to Clear
 	space   space
 	process string // tells this handle from every other
 	scripts scripts
@@ -32,50 +32,66 @@ type Backend struct {
 	work   sync.WaitGroup // goroutines that end with ctx
 
 	mu       sync.Mutex
+	known    int                   // counts how often what follows was given up
 	declared map[string]port.Topic // what Declare has set from here
 	families map[string]bool       // that are registered
 }
 
 var _ port.Backend = (*Backend)(nil)
 
-// Open connects to the server and asks it what it is: the answers make Caps. It answers [port.ErrUnavailable] when the server
-// cannot be reached or refuses, and [port.ErrUnsupported] when it is older than 6.2 or part of a cluster.
+// Open connects to the server, asks it what it is, which makes Caps, and tries whether it lets this user do what is needed. It
+// answers [port.ErrUnavailable] when the server cannot be reached or refuses, and [port.ErrUnsupported] when it is older than
+// 6.2 or part of a cluster.
 func Open(ctx context.Context, c Config) (*Backend, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
 	b := &Backend{
-		client: c.Client, where: "own client", conf: c, space: space{c.namespace() + ":"}, process: rand.Text(),
+		client: c.Client, where: ownClient, clear: c.AllowClear, space: space{c.namespace() + ":"}, process: rand.Text(),
 		declared: map[string]port.Topic{}, families: map[string]bool{},
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	opened := context.AfterFunc(ctx, b.cancel) // what is being dialed is given up with ctx, until all is open
 	var err error
 	if b.scripts, err = load(); err != nil {
 		return nil, err
 	}
 	if b.client == nil {
-		if err := b.connect(); err != nil {
+		if err := b.connect(ctx, c); err != nil {
+			b.cancel()
 			return nil, err
 		}
 	}
 	b.hub = newHub(b)
 	b.janitor = newJanitor(b)
-	if err := b.ask(ctx); err != nil {
+	err = b.ask(ctx)
+	if !opened() && err == nil {
+		err = fmt.Errorf("redis: open %s: %w", b.where, context.Cause(ctx))
+	}
+	if err != nil {
 		return nil, errors.Join(err, b.Close())
+	}
+	if !b.own {
+		b.hub.start() // it notices a server that was restarted; with a client made here, the next connection does
 	}
 	return b, nil
 }
 
+const ownClient = "own client"
+
 // connect makes a client of this backend's own.
-func (b *Backend) connect() error {
-	o, err := b.conf.options()
+func (b *Backend) connect(ctx context.Context, c Config) error {
+	o, err := c.options(b)
 	if err != nil {
 		return err
 	}
-	b.where, b.own = masked(b.conf.URL), true
+	b.where, b.own = masked(c.URL), true
 	if b.client, err = rueidis.NewClient(o); err != nil {
 		if b.client != nil {
 			b.client.Close()
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("redis: open %s: %w: %w", b.where, port.ErrUnavailable, context.Cause(ctx))
 		}
 		if answer, ok := rueidis.IsRedisErr(err); ok {
 			return fmt.Errorf("redis: open %s: %w", b.where, refused(answer.Error(), false))
@@ -115,9 +131,9 @@ func (b *Backend) begin(fn func()) {
 func (b *Backend) register(ctx context.Context, what, name string) error {
 	family := port.Family(name)
 	b.mu.Lock()
-	known := b.families[family]
+	done, known := b.families[family], b.known
 	b.mu.Unlock()
-	if known {
+	if done {
 		return nil
 	}
 	if err := b.alive(ctx, what); err != nil {
@@ -129,7 +145,9 @@ func (b *Backend) register(ctx context.Context, what, name string) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.families[family] = true
+	if b.known == known {
+		b.families[family] = true
+	}
 	return nil
 }
 
@@ -137,6 +155,7 @@ func (b *Backend) register(ctx context.Context, what, name string) error {
 func (b *Backend) forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.known++
 	clear(b.families)
 	clear(b.declared)
 }

@@ -85,7 +85,7 @@ func (b *Backend) scan(ctx context.Context, what, glob string, some func([]strin
 
 // Clear scans as Keys does, and unlinks in portions.
 func (b *Backend) Clear(ctx context.Context) (int, error) {
-	if !b.conf.AllowClear {
+	if !b.clear {
 		return 0, fmt.Errorf("redis: clear: this backend was opened without Config.AllowClear: %w", port.ErrUnsupported)
 	}
 	count := 0

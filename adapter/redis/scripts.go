@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -14,36 +15,44 @@ import (
 //go:embed lua/*.lua
 var lua embed.FS
 
-// scripts are the steps, each made of the files that it names. A server that does not know one (it was restarted, or its scripts
-// were flushed) is sent the whole text, which it runs.
+// script is one step. A server that does not know it (it was restarted, or its scripts were flushed) is sent the whole text, which
+// it runs.
+type script struct {
+	lua   *rueidis.Lua
+	reads bool // it changes nothing that a caller could see, so that nothing is uncertain when its answer is lost
+}
+
+// scripts are the steps, each made of the files that it names.
 type scripts struct {
-	write, settle, fetch, extend, read, declare, join, inspect, trim, drop, leave *rueidis.Lua
-	get, change, add, acquire, renew, release, holders                            *rueidis.Lua
+	write, settle, fetch, extend, read, declare, join, inspect, trim, drop, leave script
+	get, change, add, acquire, renew, release, holders, probe                     script
 }
 
 func load() (s scripts, err error) {
 	for _, l := range []struct {
-		into  **rueidis.Lua
+		into  *script
 		files string
+		reads bool
 	}{
-		{&s.write, "clock topic step write"},
-		{&s.settle, "clock topic group step settle"},
-		{&s.fetch, "clock topic group fetch"},
-		{&s.extend, "clock group extend"},
-		{&s.read, "clock topic read"},
-		{&s.declare, "clock topic declare"},
-		{&s.join, "clock topic group join"},
-		{&s.inspect, "clock topic group inspect"},
-		{&s.trim, "clock topic group groups trim"},
-		{&s.drop, "clock groups drop"},
-		{&s.leave, "clock topic leave"},
-		{&s.get, "get"},
-		{&s.change, "change"},
-		{&s.add, "add"},
-		{&s.acquire, "clock lease acquire"},
-		{&s.renew, "clock lease renew"},
-		{&s.release, "clock lease release"},
-		{&s.holders, "clock lease holders"},
+		{&s.write, "clock topic step write", false},
+		{&s.settle, "clock topic group step settle", false},
+		{&s.fetch, "clock topic group fetch", false},
+		{&s.extend, "clock group extend", false},
+		{&s.read, "clock topic read", true},
+		{&s.declare, "clock topic declare", false},
+		{&s.join, "clock topic group join", false},
+		{&s.inspect, "clock topic group inspect", true},
+		{&s.trim, "clock topic group groups trim", false},
+		{&s.drop, "clock groups drop", false},
+		{&s.leave, "clock topic leave", false},
+		{&s.get, "get", true},
+		{&s.change, "change", false},
+		{&s.add, "add", false},
+		{&s.acquire, "clock lease acquire", false},
+		{&s.renew, "clock lease renew", false},
+		{&s.release, "clock lease release", false},
+		{&s.holders, "clock lease holders", true},
+		{&s.probe, "probe", true},
 	} {
 		var b strings.Builder
 		fmt.Fprintf(&b, "local DEFAULT_AGE, DEFAULT_WINDOW, STEP_WINDOW = %d, %d, %d\n",
@@ -56,27 +65,39 @@ func load() (s scripts, err error) {
 			b.Write(text)
 			b.WriteByte('\n')
 		}
-		*l.into = rueidis.NewLuaScript(b.String())
+		*l.into = script{rueidis.NewLuaScript(b.String()), l.reads}
 	}
 	return s, nil
 }
 
-// run runs a script that may write. It is not begun when ctx has ended.
-func (b *Backend) run(ctx context.Context, what string, s *rueidis.Lua, keys, args []string) (rueidis.RedisMessage, error) {
+// run runs a script. It is not begun when ctx has ended. What is as for fail.
+func (b *Backend) run(ctx context.Context, what string, s script, keys, args []string) (rueidis.RedisMessage, error) {
 	if err := b.alive(ctx, what); err != nil {
 		return rueidis.RedisMessage{}, err
 	}
-	m, err := s.Exec(ctx, b.client, keys, args).ToMessage()
-	return m, b.fail(ctx, what, err, true)
+	m, err := s.lua.Exec(ctx, b.client, keys, args).ToMessage()
+	if err == nil {
+		return m, nil
+	}
+	err = b.fail(ctx, what, err, !s.reads)
+	if errors.Is(err, port.ErrInvalid) {
+		if place := b.misplaced(ctx, keys); place != "" {
+			err = fmt.Errorf("%w: %s", err, place)
+		}
+	}
+	return m, err
 }
 
-// alive answers for a backend that was closed or a ctx that has ended: nothing is begun.
+// alive answers for a backend that was closed or a ctx that has ended: nothing is begun. What is as for fail.
 func (b *Backend) alive(ctx context.Context, what string) error {
+	if what != "" {
+		what = "redis: " + what + ": "
+	}
 	if b.ctx.Err() != nil {
-		return fmt.Errorf("redis: %s: %w", what, port.ErrClosed)
+		return fmt.Errorf("%s%w", what, port.ErrClosed)
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("redis: %s: %w", what, context.Cause(ctx))
+		return fmt.Errorf("%s%w", what, context.Cause(ctx))
 	}
 	return nil
 }

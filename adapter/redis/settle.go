@@ -5,17 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/musterhq/muster/port"
 )
 
-// How many settlements, and parts of their steps, one script takes.
+// How many settlements, and parts and bytes of their steps, one script takes; it takes one settlement at least.
 const (
 	mostSettlements = 500
 	mostParts       = 2000
+	mostWeight      = 4 << 20
 )
 
-// Settle settles up to 500 in one script. Those that met a full topic are tried once more after it was trimmed.
+// Settle settles up to 500 in one script. Those that met a full topic are tried once more after it was trimmed. Where the server refuses
+// a script for one of its settlements, because its memory is full or a key is of another type, the others are tried without.
 func (b *Backend) Settle(ctx context.Context, g port.Group, s ...port.Settlement) []error {
 	if err := g.CheckMember(b.caps); err != nil {
 		return all(len(s), fmt.Errorf("redis: settle: %w", err))
@@ -54,7 +57,11 @@ func (t *settling) wrap() {
 func (t *settling) valid() []int {
 	indices := make([]int, 0, len(t.s))
 	for i := range t.s {
-		if t.errs[i] = t.s[i].Check(t.b.caps, t.g.Topic); t.errs[i] == nil {
+		t.errs[i] = t.s[i].Check(t.b.caps, t.g.Topic)
+		if t.errs[i] == nil {
+			t.errs[i] = checkWeight(&t.s[i].Then)
+		}
+		if t.errs[i] == nil {
 			indices = append(indices, i)
 		}
 	}
@@ -64,13 +71,15 @@ func (t *settling) valid() []int {
 func (t *settling) settle(indices []int) {
 	full := map[string][]int{}
 	for len(indices) > 0 {
-		n, parts := 0, 0
-		for n < len(indices) && n < mostSettlements && parts < mostParts {
+		n, parts, bytes := 0, 0, 0
+		for n < len(indices) && n < mostSettlements && parts < mostParts && bytes < mostWeight {
 			then := &t.s[indices[n]].Then
 			parts += 1 + len(then.Messages) + len(then.Changes) + len(then.Removes)
+			bytes += weight(then)
 			n++
 		}
 		t.send(indices[:n])
+		t.apart(indices[:n])
 		for _, i := range indices[:n] {
 			if f, ok := errors.AsType[*fullError](t.errs[i]); ok {
 				full[f.topic] = append(full[f.topic], i)
@@ -84,6 +93,29 @@ func (t *settling) settle(indices []int) {
 			continue // they stay refused
 		}
 		t.send(again)
+	}
+}
+
+// apart sends again what the server refused as a whole, in parts: what needs no memory without what does, and each alone where a
+// key is of another type. Nothing of it has happened.
+func (t *settling) apart(indices []int) {
+	var free, single []int
+	for _, i := range indices {
+		switch {
+		case t.errs[i] == nil || len(indices) == 1:
+		case errors.Is(t.errs[i], port.ErrUnavailable) && strings.Contains(t.errs[i].Error(), refusals[0].sign):
+			if len(t.s[i].Then.Messages)+len(t.s[i].Then.Changes) == 0 {
+				free = append(free, i)
+			}
+		case strings.Contains(t.errs[i].Error(), "WRONGTYPE"):
+			single = append(single, i)
+		}
+	}
+	if len(free) > 0 && len(free) < len(indices) {
+		t.send(free)
+	}
+	for _, i := range single {
+		t.send([]int{i})
 	}
 }
 
@@ -133,7 +165,7 @@ func (t *settling) send(indices []int) {
 
 // answer runs the script and reads what came of each.
 func (t *settling) answer(sent []int, ids, keys, args []string) {
-	m, err := t.b.run(t.ctx, "ask", t.b.scripts.settle, keys, args)
+	m, err := t.b.run(t.ctx, "", t.b.scripts.settle, keys, args)
 	if err == nil && word(&m) == "lost" {
 		err = fmt.Errorf("there is no such group: %w", port.ErrLost)
 	}

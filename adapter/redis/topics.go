@@ -24,7 +24,7 @@ func (b *Backend) Declare(ctx context.Context, t port.Topic) error {
 		return err
 	}
 	b.mu.Lock()
-	same := b.declared[t.Name] == t
+	same, known := b.declared[t.Name] == t, b.known
 	b.mu.Unlock()
 	if same {
 		return nil
@@ -39,7 +39,9 @@ func (b *Backend) Declare(ctx context.Context, t port.Topic) error {
 	b.janitor.know(t.Name)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.declared[t.Name] = t
+	if b.known == known {
+		b.declared[t.Name] = t
+	}
 	return nil
 }
 

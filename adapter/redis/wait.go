@@ -22,7 +22,11 @@ func (b *Backend) await(ctx context.Context, topic string, until time.Time, look
 	w, leave := b.hub.wait(hash)
 	defer leave()
 	for {
-		live := b.hub.ready(ctx)
+		patience := time.Second
+		if !until.IsZero() {
+			patience = min(patience, time.Until(until))
+		}
+		live := b.hub.ready(ctx, patience)
 		done, due, err := look(b.space.wake(b.process))
 		if done || err != nil {
 			return err
@@ -54,5 +58,5 @@ func (b *Backend) sleep(ctx context.Context, w *waiter, d time.Duration) error {
 	case <-ctx.Done():
 	case <-b.ctx.Done():
 	}
-	return b.alive(ctx, "wait")
+	return b.alive(ctx, "")
 }

@@ -8,9 +8,17 @@ import (
 	"github.com/musterhq/muster/port"
 )
 
-// Write makes the step in one script. A full topic is trimmed, and the step tried once more.
+// mostStep is how many bytes one step may carry in all: a server copies them twice.
+const mostStep = 128 << 20
+
+// Write makes the step in one script. A full topic is trimmed, and the step tried once more. A step that carries more than 128 MiB
+// is [port.ErrInvalid], as it is in Settle.
 func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
-	if err := batch.Check(b.caps, ""); err != nil {
+	err := batch.Check(b.caps, "")
+	if err == nil {
+		err = checkWeight(&batch)
+	}
+	if err != nil {
 		return fmt.Errorf("redis: write: %w", err)
 	}
 	if err := b.alive(ctx, "write"); err != nil {
@@ -23,7 +31,7 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 	if err := b.register(ctx, "write", name); err != nil {
 		return err
 	}
-	err := b.write(ctx, &batch)
+	err = b.write(ctx, &batch)
 	if full, ok := errors.AsType[*fullError](err); ok {
 		if trimmed, e := b.trim(ctx, full.topic); e != nil || !trimmed {
 			return errors.Join(err, e)
@@ -54,6 +62,25 @@ func (b *Backend) write(ctx context.Context, batch *port.Batch) error {
 	}
 	for i := range batch.Messages {
 		b.janitor.know(batch.Messages[i].Topic)
+	}
+	return nil
+}
+
+// weight is how many bytes of bodies and values a step carries.
+func weight(b *port.Batch) int {
+	n := 0
+	for i := range b.Messages {
+		n += len(b.Messages[i].Body)
+	}
+	for i := range b.Changes {
+		n += len(b.Changes[i].Value) + len(b.Changes[i].Old)
+	}
+	return n
+}
+
+func checkWeight(b *port.Batch) error {
+	if n := weight(b); n > mostStep {
+		return fmt.Errorf("the step carries %d bytes, at most %d go in one step: write it as several: %w", n, mostStep, port.ErrInvalid)
 	}
 	return nil
 }

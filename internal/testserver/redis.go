@@ -5,6 +5,7 @@ package testserver
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +24,8 @@ type RedisConfig struct {
 	Appendfsync string   // always, everysec, no; or off: no append-only file; default always
 	MaxMemory   string   // such as 10mb, with the policy noeviction; default no limit
 	Password    string   // default none
-	ReplicaOf   *Server  // a Redis with the same password; default none
+	ReplicaOf   *Server  // a Redis with the same password and without TLS; default none
+	TLS         bool     // the port takes TLS alone, by a certificate that Server.TLS trusts; default false
 	Lines       []string // further lines of redis.conf, such as "save 1 1"; default none
 }
 
@@ -31,12 +33,16 @@ type RedisConfig struct {
 func Redis(t testing.TB, c RedisConfig) *Server {
 	t.Helper()
 	k := redis{path: serverBinary(t, "redis-server", "/usr/bin/redis-server", "/usr/local/bin/redis-server"), config: c}
+	if c.TLS {
+		k.identity = newIdentity(t)
+	}
 	return start(t, k, t.TempDir())
 }
 
 type redis struct {
-	path   string
-	config RedisConfig
+	path     string
+	config   RedisConfig
+	identity *identity // nil: no TLS
 }
 
 func (redis) name() string               { return "redis-server" }
@@ -57,6 +63,9 @@ func (r redis) command(dir string, port int) *exec.Cmd {
 	default:
 		lines = append(lines, "appendonly yes", "appendfsync "+r.config.Appendfsync)
 	}
+	if i := r.identity; i != nil {
+		lines = append(lines, "port 0", "tls-port "+strconv.Itoa(port), "tls-cert-file "+i.cert, "tls-key-file "+i.key, "tls-ca-cert-file "+i.cert, "tls-auth-clients no")
+	}
 	if r.config.MaxMemory != "" {
 		lines = append(lines, "maxmemory "+r.config.MaxMemory, "maxmemory-policy noeviction")
 	}
@@ -74,6 +83,9 @@ func (r redis) command(dir string, port int) *exec.Cmd {
 
 func (r redis) url(addr string) string {
 	u := url.URL{Scheme: "redis", Host: addr, Path: "/0"}
+	if r.identity != nil {
+		u.Scheme = "rediss"
+	}
 	if r.config.Password != "" {
 		u.User = url.UserPassword("", r.config.Password)
 	}
@@ -84,6 +96,9 @@ func (r redis) ready(ctx context.Context, addr, _ string, pid int) (err error) {
 	conn, err := dial(ctx, addr)
 	if err != nil {
 		return err
+	}
+	if r.identity != nil {
+		conn = tls.Client(conn, &tls.Config{RootCAs: r.identity.roots, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12})
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	in := bufio.NewReader(conn)

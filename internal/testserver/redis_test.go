@@ -4,6 +4,7 @@ package testserver_test
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -174,6 +175,33 @@ func TestAReplicaFollowsItsMaster(t *testing.T) {
 	m.want("AUTH secret", "+OK")
 	m.want("SET k v", "+OK")
 	m.want("WAIT 1 30000", ":1")
+}
+
+func TestAServerWithTLSTakesNothingElseAndIsTrustedByItsOwnRootsAlone(t *testing.T) {
+	s := testserver.Redis(t, testserver.RedisConfig{TLS: true, Password: "secret"})
+	if want := "rediss://:secret@" + s.Addr() + "/0"; s.URL() != want {
+		t.Errorf("URL is %s, want %s", s.URL(), want)
+	}
+	trusting := tls.Dialer{Config: s.TLS()}
+	conn, err := trusting.DialContext(t.Context(), "tcp", s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	c := &client{t, conn, bufio.NewReader(conn)}
+	c.want("AUTH secret", "+OK")
+	c.want("PING", "+PONG")
+	if _, err := new(tls.Dialer).DialContext(t.Context(), "tcp", s.Addr()); err == nil {
+		t.Error("the system's roots trust the server")
+	}
+	plain := dial(t, s.Addr())
+	plain.send("PING")
+	if got, err := plain.answer(); err == nil && got == "+PONG" {
+		t.Error("it answers without TLS")
+	}
+	if testserver.Redis(t, testserver.RedisConfig{Appendfsync: "off"}).TLS() != nil {
+		t.Error("a server without TLS has something to trust")
+	}
 }
 
 func TestTwoServersOfOneTestDoNotMeet(t *testing.T) {

@@ -1,9 +1,9 @@
 -- Removes the oldest entries that are over a limit and that no group needs. KEYS: 1 topics, 2 the topic, then its groups from 8 on,
 -- 8 keys each. ARGV: the groups' names. Answers {how many it removed, 1 when there may be more, the group that keeps what is over a
--- limit while nobody has a message of it on loan, or '', and since when it does}; 'changed' when the groups are others.
+-- limit while nobody has a message of it on loan, or ''}; 'changed' when the groups are others.
 
 local t = topic(2)
-if not t.era then return {0, 0, '', '0'} end
+if not t.era then return {0, 0, ''} end
 if not complete(1) then finish() return 'changed' end
 local low, by = t.n + 1, nil
 for i = 1, #ARGV do
@@ -40,12 +40,9 @@ local function served(at)
 end
 
 local keeps = held and by and not served(8 * by) and ARGV[by] or ''
-local was = redis.call('HMGET', KEYS[2], 'held', 'since')
-local since = was[2] or '0'
-if keeps ~= (was[1] or '') then
+if keeps ~= (redis.call('HGET', KEYS[2], 'held') or '') then
   allow(KEYS[2])
-  since = text(now)
-  redis.call('HSET', KEYS[2], 'held', keeps, 'since', since)
+  redis.call('HSET', KEYS[2], 'held', keeps, 'since', text(now))
 end
 finish()
-return {removed, more, keeps, since}
+return {removed, more, keeps}
