@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -104,7 +105,7 @@ func (t *settling) apart(indices []int) {
 		switch {
 		case t.errs[i] == nil || len(indices) == 1:
 		case errors.Is(t.errs[i], port.ErrUnavailable) && strings.Contains(t.errs[i].Error(), refusals[0].sign):
-			if len(t.s[i].Then.Messages)+len(t.s[i].Then.Changes) == 0 {
+			if !puts(&t.s[i].Then) {
 				free = append(free, i)
 			}
 		case strings.Contains(t.errs[i].Error(), "WRONGTYPE"):
@@ -117,6 +118,11 @@ func (t *settling) apart(indices []int) {
 	for _, i := range single {
 		t.send([]int{i})
 	}
+}
+
+// puts reports whether a step puts something in, as settle.lua sees it.
+func puts(b *port.Batch) bool {
+	return len(b.Messages) > 0 || slices.ContainsFunc(b.Changes, func(c port.Change) bool { return !c.Delete })
 }
 
 // send runs the script for these settlements, in order. One that cannot be sent, because its receipt or a removal names what

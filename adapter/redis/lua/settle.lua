@@ -9,6 +9,13 @@ local h = redis.call('HMGET', KEYS[G], 'token', 'remember')
 if not h[1] then return 'lost' end
 local states = redis.call('HMGET', S, unpack(ARGV, 4, 3 + k))
 
+local function puts(s)
+  for _, c in ipairs(s.changes) do
+    if not c.delete then return true end
+  end
+  return #s.messages > 0
+end
+
 -- What is to be done, and whether it is of a loan that counts.
 local work, token, want, grows, waits = {}, nil, nil, false, false
 a = 3 + 4 * k
@@ -21,7 +28,7 @@ for i = 1, k do
   local w = {mine = states[i] and string.sub(states[i], 1, #want) == want}
   if verdict == 'T' then
     w.step = parse()
-    if w.mine and #w.step.messages + #w.step.changes > 0 then grows = true end
+    grows = grows or w.mine and puts(w.step)
   elseif verdict ~= 'A' then
     w.wait = num()
     if w.mine then waits = true end
