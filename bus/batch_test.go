@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/musterhq/muster/adapter/memory"
 	"github.com/musterhq/muster/bus"
+	"github.com/musterhq/muster/envelope"
 	"github.com/musterhq/muster/port"
 	"github.com/musterhq/muster/retry"
 )
@@ -177,6 +179,47 @@ func TestANewGroupStartsWhereItSaysAndAnOldOneStaysWhereItIs(t *testing.T) {
 			if got := fmt.Sprint(l.all()); got != want {
 				t.Errorf("%s handled %s, want %s", name, got, want)
 			}
+		}
+	})
+}
+
+// Batches share memory: the bodies of small messages that leave together, and what a worker hands to its handler.
+func TestMessagesOfOneBatchDoNotReachIntoEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New(memory.Config{})
+		bare := bus.Topic[[]byte]{Name: "raw.bodies", Codec: envelope.Bytes{}, Bare: true}
+		var want []string
+		var outs []bus.Out[[]byte]
+		for i := range 200 {
+			body := strings.Repeat(string(rune('a'+i%26)), []int{0, 1, 7, 300, 2000}[i%5])
+			want = append(want, body)
+			outs = append(outs, bus.Out[[]byte]{Payload: []byte(body)})
+		}
+		var got log
+		var kept []bus.Message[[]byte]
+		g := bus.Group{Name: "g", Workers: 1, Log: quiet}
+		s := start(t, func(ctx context.Context) error {
+			return bare.SubscribeBatch(ctx, b, g, 16, func(_ context.Context, ms []bus.Message[[]byte]) []error {
+				for _, m := range ms {
+					got.add("%s", m.Payload)
+					_ = append(m.Payload, "behind it"...)
+				}
+				kept = ms
+				return nil
+			})
+		})
+		synctest.Wait()
+		ids, err := bare.PublishAll(t.Context(), b, outs...)
+		if err != nil || len(ids) != len(outs) {
+			t.Fatal(len(ids), err)
+		}
+		synctest.Wait()
+		s.end()
+		if !slices.Equal(got.all(), want) {
+			t.Errorf("bodies changed on their way")
+		}
+		if len(kept) == 0 || kept[0].ID != "" || kept[0].Payload != nil {
+			t.Errorf("who kept messages beyond the handler's return still finds them: %q", kept[0].ID)
 		}
 	})
 }

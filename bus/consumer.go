@@ -25,34 +25,41 @@ type consumer struct {
 	q     port.Queue
 	g     Group
 	pg    port.Group
-	size  int // messages in one call
-	limit int // messages in hand
-	call  func(ctx context.Context, items []*item)
+	size  int            // messages in one call
+	limit int            // messages in hand
+	calls func() call    // makes a worker's way to the handler
 	bare  *envelope.Meta // what the messages of a bare topic have in common; nil where envelopes travel
 
 	mu       sync.Mutex
 	work     sync.Cond     // an item is ready, or no more will be
 	send     sync.Cond     // the outbox has something, or no more will come
-	room     chan struct{} // holds one: something left the hand
+	room     chan struct{} // holds one: the fetcher, which found the hand full, may look again
+	full     bool          // the fetcher waits for room, or is about to
 	hand     []*item
 	free     []*item // for what comes in hand next
 	lanes    lanes
 	outbox   []*item
-	draining bool // nothing is begun any more
-	flushing bool // the outbox gets nothing any more
+	spare    []*item // room for the next outbox
+	draining bool    // nothing is begun any more
+	flushing bool    // the outbox gets nothing any more
 
 	handling context.Context // of the handlers; ends when they are cut off
 	cut      context.CancelCauseFunc
 	stop     context.CancelCauseFunc // ends the fetching
 	workers  sync.WaitGroup
+	coming   []*item // the fetcher's: for what was fetched
 	keeper   *keeper
-	declared map[string]bool // the settler's: topics that it has declared
-	failed   error           // the settler's: why nothing can be settled any more
+	sending  []port.Settlement // the settler's: what the call under way carries
+	declared map[string]bool   // the settler's: topics that it has declared
+	failed   error             // the settler's: why nothing can be settled any more
 }
 
-func newConsumer(q port.Queue, g Group, pg port.Group, size int, bare *envelope.Meta, call func(context.Context, []*item)) *consumer {
+// call runs the handler for items, and leaves each its verdict. One worker has it, so that its calls share their memory.
+type call func(ctx context.Context, items []*item)
+
+func newConsumer(q port.Queue, g Group, pg port.Group, size int, bare *envelope.Meta, calls func() call) *consumer {
 	c := &consumer{
-		q: q, g: g, pg: pg, size: size, limit: g.Workers*size + g.Ahead, call: call, bare: bare,
+		q: q, g: g, pg: pg, size: size, limit: g.Workers*size + g.Ahead, calls: calls, bare: bare,
 		room: make(chan struct{}, 1), declared: make(map[string]bool),
 	}
 	c.work.L, c.send.L = &c.mu, &c.mu
@@ -177,12 +184,13 @@ func pause(ctx context.Context, d time.Duration) {
 // waitForRoom waits until the hand has room for more than a few, and tells for how many; 0 when ctx ended. Fetching a few at a
 // time would cost one call for each.
 func (c *consumer) waitForRoom(ctx context.Context) int {
-	few := max(1, c.g.Ahead/2)
 	for ctx.Err() == nil {
 		c.mu.Lock()
 		free := c.limit - len(c.hand)
+		c.full = free < c.few()
+		full := c.full
 		c.mu.Unlock()
-		if free >= few {
+		if !full {
 			return free
 		}
 		select {
@@ -193,29 +201,50 @@ func (c *consumer) waitForRoom(ctx context.Context) int {
 	return 0
 }
 
+// few is for how many there must be room before a fetch.
+func (c *consumer) few() int { return max(1, c.g.Ahead/2) }
+
 // accept takes deliveries in hand.
 func (c *consumer) accept(ds []port.Delivery) {
 	sent := hold.Clock{}.Now()
+	c.coming = c.unused(c.coming[:0], len(ds))
+	for i, it := range c.coming {
+		it.d, it.sent = &ds[i], sent
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if missing := len(ds) - len(c.free); missing > 0 {
-		fresh := make([]item, missing)
-		for i := range fresh {
-			c.free = append(c.free, &fresh[i])
-		}
-	}
-	for i := range ds {
-		it := c.free[len(c.free)-1]
-		c.free = c.free[:len(c.free)-1]
-		it.d, it.index, it.sent = ds[i], len(c.hand), sent
+	for _, it := range c.coming {
+		it.index = len(c.hand)
 		c.hand = append(c.hand, it)
 		c.lanes.enter(it)
 	}
 	c.wake()
 }
 
-// wake calls workers to what is ready.
+// unused appends n items that are not in hand.
+func (c *consumer) unused(list []*item, n int) []*item {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	left := len(c.free) - n
+	if left < 0 {
+		fresh := make([]item, -left)
+		for i := range fresh {
+			c.free = append(c.free, &fresh[i])
+		}
+		left = 0
+	}
+	list = append(list, c.free[left:]...)
+	c.free = c.free[:left]
+	return list
+}
+
+// wake calls workers to what is ready, and the fetcher when it waits for room and there is. The caller holds the mutex, and lets it go
+// soon.
 func (c *consumer) wake() {
+	if c.full && c.limit-len(c.hand) >= c.few() {
+		c.full = false
+		c.room <- struct{}{} // it has room: the fetcher takes what is in it before it waits again
+	}
 	if n := c.lanes.ready.len(); n > c.g.Workers {
 		c.work.Broadcast()
 	} else {
@@ -256,13 +285,20 @@ func (c *consumer) take(into []*item) []*item {
 func (c *consumer) abandon(it *item) {
 	if it.lost {
 		c.leave(it)
+		c.wake()
 		return
 	}
 	c.release(0, []*item{it}) // the store has the last word: it may still be ours
 }
 
-// leave lets an item go: it is settled or passed on.
+// leave lets an item go: it is settled or passed on. The caller holds the mutex.
 func (c *consumer) leave(it *item) {
+	it.forget()
+	c.discard(it)
+}
+
+// discard takes an item, which has forgotten its message, out of the hand. The caller holds the mutex.
+func (c *consumer) discard(it *item) {
 	last := len(c.hand) - 1
 	c.hand[it.index] = c.hand[last]
 	c.hand[it.index].index = it.index
@@ -273,12 +309,8 @@ func (c *consumer) leave(it *item) {
 		c.keeper.book.Remove(it)
 	}
 	c.lanes.leave(it)
-	it.clear()
+	it.d, it.index, it.lane, it.suspect, it.overdue, it.lost, it.interrupt = nil, 0, nil, false, false, false, nil
 	c.free = append(c.free, it)
-	select {
-	case c.room <- struct{}{}:
-	default:
-	}
 }
 
 // post puts items in the outbox. The caller holds the mutex.

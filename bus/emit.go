@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/musterhq/muster/envelope"
@@ -13,12 +14,14 @@ import (
 
 // step gathers what leaves together with the acknowledgement of one message.
 type step struct {
-	mu      sync.Mutex
-	turn    uint64 // grows with each handling, so that who kept a message does not reach the step of another
+	turn uint64        // grows with each handling, so that who kept a message does not reach the step of another
+	open atomic.Uint64 // the turn whose handler may add; 0 when it has returned
+
+	used    atomic.Bool // somebody adds or has added
+	mu      sync.Mutex  // of those who add
 	batch   port.Batch
 	declare []port.Topic
 	err     error // the first thing that could not be encoded: it rejects the message
-	closed  bool  // the handler has returned
 	settled bool  // SettleIn acknowledged it
 
 	in *envelope.Meta // of the message: what is emitted belongs to it
@@ -78,9 +81,10 @@ func Fence[I any](m Message[I], f port.Fence) {
 
 // add runs fn unless the handling is over or has failed to encode before.
 func (s *step) add(what string, turn uint64, fn func(*step) error) {
+	s.used.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.turn != turn {
+	if s.open.Load() != turn {
 		panic("bus: " + what + " after the handler has returned or settled: its step has left already")
 	}
 	if s.err == nil {
@@ -88,20 +92,30 @@ func (s *step) add(what string, turn uint64, fn func(*step) error) {
 	}
 }
 
-// begin makes the step ready for a handling.
+// begin makes the step, which is closed, ready for a handling.
 func (s *step) begin(in *envelope.Meta, at *port.Group, by port.Receipt) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.empty()
 	s.turn++
-	s.batch, s.declare, s.err, s.closed, s.settled = port.Batch{}, nil, nil, false, false
-	s.in, s.at, s.by = in, at, by
+	s.settled, s.in, s.at, s.by = false, in, at, by
+	s.open.Store(s.turn)
 }
 
-// close ends the gathering.
+// close ends the gathering; it waits for who is adding. Who adds says so before it looks whether the step is open, and this looks
+// after it has closed it, so one of them sees the other.
 func (s *step) close() {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
+	s.open.Store(0)
+	if s.used.Load() {
+		s.mu.Lock()
+		s.used.Store(false)
+		s.mu.Unlock()
+	}
+}
+
+// empty lets go of what was gathered. The step is closed: nobody adds.
+func (s *step) empty() {
+	if !s.batch.IsZero() || s.declare != nil || s.err != nil {
+		s.batch, s.declare, s.err = port.Batch{}, nil, nil
+	}
 }
 
 // SettleIn acknowledges m through q, with all that was emitted, applied and saved so far: for a queue on the caller's own
@@ -111,10 +125,11 @@ func (s *step) close() {
 // Errors are those of [port.Queue].Settle.
 func SettleIn[I any](ctx context.Context, m Message[I], q port.Queue) error {
 	s := m.step
+	s.used.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.closed || s.turn != m.turn:
+	case s.open.Load() != m.turn:
 		panic("bus: SettleIn after the handler has returned or settled")
 	case s.err != nil:
 		return s.err
@@ -128,7 +143,8 @@ func SettleIn[I any](ctx context.Context, m Message[I], q port.Queue) error {
 	if err != nil {
 		return fmt.Errorf("settle message %q of topic %q for group %q: %w", s.in.ID, s.at.Topic, s.at.Name, err)
 	}
-	s.settled, s.closed = true, true
+	s.settled = true
+	s.open.Store(0)
 	return nil
 }
 

@@ -13,9 +13,10 @@ import (
 // item is one message in hand: from its fetch to its settlement. Its worker owns it while it runs; what the keeper and the lanes
 // need is guarded by the consumer's mutex.
 type item struct {
-	d       port.Delivery
+	d       *port.Delivery // among those that it was fetched with
 	meta    envelope.Meta
 	payload []byte
+	bare    bool  // meta has already what the messages of the consumer's bare topic have in common
 	step    *step // of the run under way, nil before one
 	own     step  // what step points to
 	err     error // the handler's verdict
@@ -40,7 +41,10 @@ type item struct {
 // the port knows of it.
 func (it *item) parse(bare *envelope.Meta) error {
 	if bare != nil {
-		it.meta, it.payload = *bare, it.d.Message.Body
+		if !it.bare {
+			it.bare, it.meta = true, *bare
+		}
+		it.payload = it.d.Message.Body
 		it.meta.ID = clip(it.d.Message.ID, envelope.MaxID)
 		it.meta.CorrID, it.meta.Key, it.meta.At = it.meta.ID, clip(it.d.Message.Key, envelope.MaxName), it.d.FirstAt
 		return nil
@@ -53,12 +57,18 @@ func (it *item) parse(bare *envelope.Meta) error {
 	return nil
 }
 
-// clear makes the item ready for another message. Its step keeps its turn, and its memory.
-func (it *item) clear() {
-	it.d, it.meta, it.payload, it.err, it.settlement = port.Delivery{}, envelope.Meta{}, nil, nil, port.Settlement{}
-	it.handled, it.buried, it.conflicts = false, 0, 0
-	it.index, it.lane, it.suspect, it.booked, it.overdue, it.lost, it.interrupt = 0, nil, false, false, false, false, nil
-	it.step = nil
+// forget lets go of what has the size of a message. The rest is written over when the next message is accepted, parsed and settled;
+// the step keeps its turn.
+func (it *item) forget() {
+	it.d.Message.Body, it.payload, it.err = nil, nil, nil
+	if !it.bare {
+		it.meta = envelope.Meta{}
+	}
+	if !it.settlement.Then.IsZero() {
+		it.settlement.Then = port.Batch{}
+	}
+	it.own.empty()
+	it.step, it.handled, it.buried, it.conflicts = nil, false, 0, 0
 }
 
 // enter is ctx for the handling of this message.

@@ -83,10 +83,7 @@ func (k *keeper) giveUp(items []*item) {
 
 // extend makes one call for all that are due.
 func (k *keeper) extend(ctx context.Context, items []*item, timeout time.Duration) {
-	holds := make([]port.Hold, len(items))
-	for i, it := range items {
-		holds[i] = port.Hold{Receipt: it.d.Receipt}
-	}
+	items, holds := k.held(items)
 	sent := hold.Clock{}.Now()
 	ctx, end := context.WithTimeout(ctx, timeout)
 	defer end()
@@ -106,6 +103,18 @@ func (k *keeper) extend(ctx context.Context, items []*item, timeout time.Duratio
 			k.book.Failed(it)
 		}
 	}
+}
+
+// held are those of items that did not leave the hand meanwhile, and what they are held by.
+func (k *keeper) held(items []*item) (held []*item, holds []port.Hold) {
+	k.c.mu.Lock()
+	defer k.c.mu.Unlock()
+	for _, it := range items {
+		if it.booked {
+			held, holds = append(held, it), append(holds, port.Hold{Receipt: it.d.Receipt})
+		}
+	}
+	return held, holds
 }
 
 // interrupt ends the context of a running handler whose loan is gone. The caller holds the mutex.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/musterhq/muster/port"
 )
@@ -79,7 +80,7 @@ func (c *consumer) collect() []*item {
 	}
 	items := c.outbox[:n:n]
 	if n == len(c.outbox) {
-		c.outbox = nil
+		items, c.outbox, c.spare = c.outbox, c.spare, nil
 	} else {
 		c.outbox = c.outbox[n:]
 	}
@@ -97,25 +98,47 @@ func (c *consumer) deliver(ctx context.Context, items []*item) (again []*item, e
 		}
 		return items, err
 	}
-	ss := make([]port.Settlement, len(items))
-	for i, it := range items {
-		ss[i] = it.settlement
+	errs := c.q.Settle(ctx, c.pg, c.settlements(items)...)
+	for i := range c.sending {
+		if s := &c.sending[i]; !s.Then.IsZero() {
+			s.Then = port.Batch{}
+		}
 	}
-	errs := c.q.Settle(ctx, c.pg, ss...)
 	for i, it := range items {
 		if errs[i] != nil && !c.settled(ctx, it, errs[i]) {
 			again, err = append(again, it), errs[i]
+		}
+	}
+	for i, it := range items {
+		if errs[i] == nil {
+			it.forget()
 		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, it := range items {
 		if errs[i] == nil {
-			c.leave(it)
+			c.discard(it)
 		}
 	}
 	c.wake()
+	clear(items)
+	c.spare = items[:0]
 	return again, err
+}
+
+// settlements are those of items, in the memory of the call before, which has no steps in it any more. A step is two thirds of a
+// settlement, and most have none.
+func (c *consumer) settlements(items []*item) []port.Settlement {
+	c.sending = slices.Grow(c.sending[:0], len(items))[:len(items)]
+	for i, it := range items {
+		s, from := &c.sending[i], &it.settlement
+		s.Receipt, s.Verdict, s.After, s.Reason = from.Receipt, from.Verdict, from.After, from.Reason
+		if !from.Then.IsZero() {
+			s.Then = from.Then
+		}
+	}
+	return c.sending
 }
 
 // settled sees to an item whose settlement was refused, and reports whether it is seen to; if not it is to be sent again.

@@ -36,7 +36,7 @@ func (t Topic[T]) Subscribe(ctx context.Context, q port.Queue, g Group, h Handle
 		it := items[0]
 		it.err = guarded(func() error { return chain(it.enter(ctx, g.Worker), it.message(g.Worker)) })
 	}
-	return t.subscribe(ctx, q, g, 1, one)
+	return t.subscribe(ctx, q, g, 1, func() call { return one })
 }
 
 // SubscribeBatch is [Topic.Subscribe] for a handler that takes up to limit messages at once, as they are there: it does not wait for
@@ -51,37 +51,57 @@ func (t Topic[T]) SubscribeBatch(ctx context.Context, q port.Queue, g Group, lim
 	}
 	g = g.filled(2 * limit)
 	codec := t.codec()
-	many := func(ctx context.Context, items []*item) {
-		ms, given := decodedAll(codec, items, g.Worker)
-		if len(ms) == 0 {
-			return
+	return t.subscribe(ctx, q, g, limit, func() call {
+		return (&batches[T]{codec: codec, worker: g.Worker, handle: h}).call
+	})
+}
+
+// batches is how one worker calls a handler of batches. What it hands over is valid until the handler returns, so each call uses
+// the memory of the one before.
+type batches[T any] struct {
+	codec  envelope.Codec[T]
+	worker string
+	handle BatchHandler[T]
+	ms     []Message[T]
+	given  []*item // whose messages they are
+}
+
+func (b *batches[T]) call(ctx context.Context, items []*item) {
+	b.decode(items)
+	if len(b.ms) == 0 {
+		return
+	}
+	defer b.clear()
+	var verdicts []error
+	err := guarded(func() error {
+		verdicts = b.handle(ctx, b.ms)
+		if verdicts != nil && len(verdicts) != len(b.ms) {
+			return fmt.Errorf("the handler returned %d verdicts for %d messages; return nil or one for each", len(verdicts), len(b.ms))
 		}
-		var verdicts []error
-		err := guarded(func() error {
-			verdicts = h(ctx, ms)
-			if verdicts != nil && len(verdicts) != len(ms) {
-				return fmt.Errorf("the handler returned %d verdicts for %d messages; return nil or one for each", len(verdicts), len(ms))
-			}
-			return nil
-		})
-		for i, it := range given {
-			if it.err = err; err == nil && verdicts != nil && verdicts[i] != nil {
-				it.err = guarded(func() error { return verdicts[i] })
-			}
+		return nil
+	})
+	for i, it := range b.given {
+		if it.err = err; err == nil && verdicts != nil && verdicts[i] != nil {
+			it.err = guarded(func() error { return verdicts[i] })
 		}
 	}
-	return t.subscribe(ctx, q, g, limit, many)
+}
+
+// clear lets go of the messages, so that who kept them finds nothing, and not those of another call.
+func (b *batches[T]) clear() {
+	clear(b.ms)
+	b.ms, b.given = b.ms[:0], b.given[:0]
 }
 
 // subscribe checks the group, declares the topic's limits, and works.
-func (t Topic[T]) subscribe(ctx context.Context, q port.Queue, g Group, size int, call func(context.Context, []*item)) error {
+func (t Topic[T]) subscribe(ctx context.Context, q port.Queue, g Group, size int, calls func() call) error {
 	if err := g.check(t.Name); err != nil {
 		return err
 	}
 	if err := t.declare(ctx, q); err != nil {
 		return unlessEnded(ctx, err)
 	}
-	return newConsumer(q, g, g.consumer(t.Name), size, t.bare(), call).run(ctx)
+	return newConsumer(q, g, g.consumer(t.Name), size, t.bare(), calls).run(ctx)
 }
 
 // unlessEnded is err, or nil when it says no more than that ctx ended before anything was begun: a clean end.
@@ -103,31 +123,31 @@ func decoded[T any](c envelope.Codec[T], m Message[[]byte]) (Message[T], error) 
 
 func undecoded(err error) error { return Reject(fmt.Errorf("the payload does not decode: %w", err)) }
 
-// decodedAll is the messages of those items whose payload decodes, and these items; the others are rejected, or failed where the
-// codec panics.
-func decodedAll[T any](c envelope.Codec[T], items []*item, worker string) (ms []Message[T], given []*item) {
-	ms, given = make([]Message[T], len(items)), make([]*item, 0, len(items))
+// decode gathers the messages of those items whose payload decodes; the others are rejected, or failed where the codec panics.
+func (b *batches[T]) decode(items []*item) {
+	b.ms = slices.Grow(b.ms[:0], len(items))[:len(items)]
 	next := 0
 	decode := func() error {
 		for next < len(items) {
 			it := items[next]
 			next++
-			m := &ms[len(given)]
-			m.Meta, m.Delivery, m.step, m.turn = it.meta, it.delivery(worker), it.step, it.step.turn
-			if err := c.Decode(it.payload, &m.Payload); err != nil {
+			m := &b.ms[len(b.given)]
+			m.Meta, m.Delivery, m.step, m.turn = it.meta, it.delivery(b.worker), it.step, it.step.turn
+			if err := b.codec.Decode(it.payload, &m.Payload); err != nil {
 				var none T
 				it.err, m.Payload = undecoded(err), none
 				continue
 			}
-			given = append(given, it)
+			b.given = append(b.given, it)
 		}
 		return nil
 	}
 	for next < len(items) {
 		if err := guarded(decode); err != nil {
 			var none T
-			items[next-1].err, ms[len(given)].Payload = err, none
+			items[next-1].err, b.ms[len(b.given)].Payload = err, none
 		}
 	}
-	return ms[:len(given)], given
+	clear(b.ms[len(b.given):])
+	b.ms = b.ms[:len(b.given)]
 }

@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,18 +61,8 @@ func (t Topic[T]) PublishAll(ctx context.Context, q port.Queue, out ...Out[T]) (
 	for len(out) > 0 {
 		n := min(len(out), port.MaxParts)
 		batch := port.Batch{Messages: make([]port.Message, n)}
-		for i := range n {
-			meta := t.meta(&out[i])
-			if t.Bare {
-				meta.ID = cmp.Or(meta.ID, envelope.NewID())
-			} else {
-				meta = envelope.Derive(ctx, meta)
-			}
-			m, err := t.message(&meta, &out[i])
-			if err != nil {
-				return ids, err
-			}
-			batch.Messages[i] = m
+		if err := t.fill(ctx, batch.Messages, out[:n]); err != nil {
+			return ids, err
 		}
 		err := write(ctx, q, batch)
 		if dup, ok := errors.AsType[*port.DuplicateError](err); ok {
@@ -90,6 +79,45 @@ func (t Topic[T]) PublishAll(ctx context.Context, q port.Queue, out ...Out[T]) (
 		return ids, &port.DuplicateError{IDs: repeated}
 	}
 	return ids, nil
+}
+
+// fill makes a message of each out.
+func (t Topic[T]) fill(ctx context.Context, ms []port.Message, out []Out[T]) error {
+	nameless := 0
+	for i := range out {
+		if out[i].ID == "" {
+			nameless++
+		}
+	}
+	fresh := envelope.NewIDs(nameless)
+	codec := t.codec()
+	var room []byte
+	if err := port.CheckName("topic", t.Name); err != nil {
+		return err
+	}
+	for i := range out {
+		id := out[i].ID
+		if id == "" {
+			id, fresh = fresh[0], fresh[1:]
+		}
+		if t.Bare {
+			room = roomFor(room, i, len(out), ms)
+			var err error
+			if room, err = bareMessage(&ms[i], room, &t, codec, id, &out[i]); err != nil {
+				return err
+			}
+			continue
+		}
+		meta := t.meta(&out[i])
+		meta.ID = id
+		meta = envelope.Derive(ctx, meta)
+		m, err := t.message(&meta, &out[i])
+		if err != nil {
+			return err
+		}
+		ms[i] = m
+	}
+	return nil
 }
 
 // write makes one step. While its outcome is unknown it is repeated a few times: its ID makes that safe, also where the IDs of its
@@ -164,22 +192,52 @@ func (t Topic[T]) message(m *envelope.Meta, out *Out[T]) (port.Message, error) {
 	if err := port.CheckName("topic", t.Name); err != nil {
 		return port.Message{}, err
 	}
-	if t.Bare && (out.Tenant != "" || len(out.Headers) > 0) {
-		return port.Message{}, fmt.Errorf("message for topic %q: a bare message carries no tenant and no headers: %w", t.Name, port.ErrInvalid)
+	if t.Bare {
+		var msg port.Message
+		_, err := bareMessage(&msg, nil, &t, t.codec(), m.ID, out)
+		return msg, err
 	}
-	body, err := t.body(m, out.Payload)
+	body, err := encode(t.codec(), *m, out.Payload)
 	if err != nil {
 		return port.Message{}, fmt.Errorf("message for topic %q: %w: %w", t.Name, port.ErrInvalid, err)
 	}
 	return port.Message{Topic: t.Name, ID: m.ID, Key: m.Key, Body: body, At: out.At}, nil
 }
 
-// body is the wire form of v.
-func (t Topic[T]) body(m *envelope.Meta, v T) ([]byte, error) {
-	if t.Bare {
-		return t.codec().Append(nil, v)
+// Small bodies that leave together share memory, a few at a time: one that is kept for long keeps that much with it.
+const (
+	sharedBodies = 8
+	maxShared    = 1024 // bytes of a body
+)
+
+// roomFor is the room for the body of message i of n: what is left, or new room for some of the size of the last one.
+func roomFor(room []byte, i, n int, ms []port.Message) []byte {
+	if i == 0 {
+		return nil
 	}
-	return encode(t.codec(), *m, v)
+	size := len(ms[i-1].Body)
+	if cap(room)-len(room) >= size || size > maxShared || i+1 == n {
+		return room
+	}
+	return make([]byte, 0, min(n-i, sharedBodies)*size)
+}
+
+// bareMessage makes msg the message of a bare topic whose codec is c, with its body behind what is in room, and returns the room with
+// it. It takes t by its place: it is called for each of many.
+func bareMessage[T any](msg *port.Message, room []byte, t *Topic[T], c envelope.Codec[T], id string, out *Out[T]) ([]byte, error) {
+	if out.Tenant != "" || len(out.Headers) > 0 {
+		return room, fmt.Errorf("message for topic %q: a bare message carries no tenant and no headers: %w", t.Name, port.ErrInvalid)
+	}
+	start := len(room)
+	room, err := c.Append(room, out.Payload)
+	if err != nil {
+		return room, fmt.Errorf("message for topic %q: %w: %w", t.Name, port.ErrInvalid, err)
+	}
+	msg.Topic, msg.ID, msg.Key, msg.Body, msg.At = t.Name, id, out.Key, room[start:len(room):len(room)], out.At
+	if msg.Key == "" && t.Key != nil {
+		msg.Key = t.Key(out.Payload)
+	}
+	return room, nil
 }
 
 // bare is what the messages of a bare topic have in common; nil for a topic with envelopes.

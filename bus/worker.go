@@ -17,8 +17,8 @@ var errGoexit = errors.New("the handler ended its goroutine (runtime.Goexit, or 
 
 // worker handles what is ready until nothing will be.
 func (c *consumer) worker() {
-	var items []*item
-	ended := false
+	var items, run []*item
+	call, ended := c.calls(), false
 	defer func() {
 		if ended {
 			return
@@ -35,13 +35,13 @@ func (c *consumer) worker() {
 		if items = c.take(items[:0]); len(items) == 0 {
 			break
 		}
-		c.handle(items)
+		run = c.handle(items, run, call)
 	}
 	ended = true
 }
 
-// handle runs the handler for items and posts their verdicts.
-func (c *consumer) handle(items []*item) {
+// handle runs the handler for items and posts their verdicts. Run is room for those that the handler gets; it returns it.
+func (c *consumer) handle(items, run []*item, call call) []*item {
 	ctx, interrupt := context.WithCancelCause(c.handling)
 	defer interrupt(nil)
 	if c.g.Timeout > 0 {
@@ -49,7 +49,7 @@ func (c *consumer) handle(items []*item) {
 		ctx, end = context.WithTimeout(ctx, c.g.Timeout)
 		defer end()
 	}
-	run := items[:0:0]
+	run = run[:0]
 	for _, it := range items {
 		if it.err = c.prepare(ctx, it); it.err == nil {
 			run = append(run, it)
@@ -57,9 +57,10 @@ func (c *consumer) handle(items []*item) {
 	}
 	if len(run) > 0 {
 		c.interruptible(run, interrupt)
-		c.call(ctx, run)
+		call(ctx, run)
 	}
 	c.conclude(items)
+	return run
 }
 
 // prepare reads the envelope and decides whether the message may be handled at all: nil, or its verdict.
@@ -71,7 +72,7 @@ func (c *consumer) prepare(ctx context.Context, it *item) error {
 	switch {
 	case it.d.Crashes >= c.g.Crashes:
 		return Reject(fmt.Errorf("%d workers died while they handled it", it.d.Crashes))
-	case c.g.Retry.Spent(it.d.Attempt):
+	case it.d.Attempt > 0 && c.g.Retry.Spent(it.d.Attempt):
 		return Reject(fmt.Errorf("%d tries are used up; the last failure: %s", it.d.Attempt, it.d.Reason))
 	}
 	it.step = &it.own
@@ -165,8 +166,9 @@ func (c *consumer) conclude(items []*item) {
 		case it.handled && it.settlement.Then.IsZero():
 			c.lanes.pass(it) // no step that the next of the key could miss
 		}
-		c.post(it)
+		c.outbox = append(c.outbox, it)
 	}
+	c.send.Signal()
 	c.wake()
 }
 
@@ -181,9 +183,10 @@ func (c *consumer) judge(it *item) {
 	switch {
 	case err == nil:
 		it.handled = true
-		it.settlement = port.Settlement{Receipt: it.d.Receipt}
-		if it.step != nil {
-			it.settlement.Then = it.step.batch
+		s := &it.settlement
+		s.Receipt, s.Verdict, s.After, s.Reason = it.d.Receipt, port.Ack, 0, ""
+		if it.step != nil && !(s.Then.IsZero() && it.step.batch.IsZero()) {
+			s.Then = it.step.batch
 		}
 	case errors.Is(err, errNotBegun), c.isLost(it), c.handling.Err() != nil && !rejects(err):
 		it.settlement = port.Settlement{Receipt: it.d.Receipt, Verdict: port.Release}
@@ -223,7 +226,9 @@ func reason(err error) string { return clip(err.Error(), port.MaxReason) }
 
 // clip is s as valid UTF-8 of at most n bytes.
 func clip(s string, n int) string {
-	s = toValid(s)
+	if !utf8.ValidString(s) {
+		s = toValid(s)
+	}
 	if len(s) <= n {
 		return s
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"sync"
 	"time"
 )
@@ -14,6 +13,26 @@ import (
 //
 // An id is unique, not secret: the next ids of a process can be guessed from the last.
 func NewID() string { return ids.next().String() }
+
+// NewIDs is n of [NewID], made together, in their order: it reads the clock once for them all. Up to 16 of them share their memory.
+func NewIDs(n int) []string {
+	const together = 16
+	var made [together]uuid
+	var text [together * textLen]byte
+	list := make([]string, 0, max(n, 0))
+	for len(list) < n {
+		some := made[:min(n-len(list), together)]
+		ids.fill(some)
+		for i, u := range some {
+			u.text(text[i*textLen:])
+		}
+		shared := string(text[:len(some)*textLen])
+		for i := range some {
+			list = append(list, shared[i*textLen:][:textLen])
+		}
+	}
+	return list
+}
 
 // DeriveID is a name for parts: the same parts give the same id in every process and version, other parts, also the same text
 // divided otherwise, another. It is a UUIDv8 (RFC 9562) out of the SHA-256 of the parts.
@@ -53,15 +72,38 @@ func stamped(u uuid, version byte) uuid {
 	return u
 }
 
+// textLen is how long the text of an id is.
+const textLen = 36
+
 func (u uuid) String() string {
-	var text [36]byte
-	hex.Encode(text[0:8], u[0:4])
-	hex.Encode(text[9:13], u[4:6])
-	hex.Encode(text[14:18], u[6:8])
-	hex.Encode(text[19:23], u[8:10])
-	hex.Encode(text[24:36], u[10:16])
-	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	var text [textLen]byte
+	u.text(text[:])
 	return string(text[:])
+}
+
+// text writes the text of u.
+func (u uuid) text(text []byte) {
+	one, two := hexDigits(binary.BigEndian.Uint32(u[0:4])), hexDigits(binary.BigEndian.Uint32(u[4:8]))
+	three, four := hexDigits(binary.BigEndian.Uint32(u[8:12])), hexDigits(binary.BigEndian.Uint32(u[12:16]))
+	_ = text[textLen-1]
+	binary.BigEndian.PutUint64(text[0:], one)
+	binary.BigEndian.PutUint32(text[9:], uint32(two>>32))
+	binary.BigEndian.PutUint32(text[14:], uint32(two))
+	binary.BigEndian.PutUint32(text[19:], uint32(three>>32))
+	binary.BigEndian.PutUint32(text[24:], uint32(three))
+	binary.BigEndian.PutUint64(text[28:], four)
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+}
+
+// hexDigits are the eight hexadecimal digits of v, the first in the highest byte, made by arithmetic on the bytes of one word.
+func hexDigits(v uint32) uint64 {
+	const each = 0x0101010101010101
+	x := uint64(v)
+	x = (x | x<<16) & 0x0000ffff0000ffff
+	x = (x | x<<8) & 0x00ff00ff00ff00ff
+	x = (x | x<<4) & (0x0f * each)
+	letters := (x + 6*each) >> 4 & each // 1 where a digit is over 9
+	return x + '0'*each + letters*('a'-'0'-10)
 }
 
 // ids is the one generator, for an order that holds for the process can have one source only.
@@ -84,21 +126,28 @@ const (
 )
 
 func (g *generator) next() uuid {
+	var u [1]uuid
+	g.fill(u[:])
+	return u[0]
+}
+
+// fill makes the next ids.
+func (g *generator) fill(list []uuid) {
 	now := uint64(time.Now().UnixMilli())
 	g.mu.Lock()
-	if now > g.ms {
-		g.ms = now
-		g.seed()
-	} else {
-		g.step()
+	defer g.mu.Unlock()
+	for i := range list {
+		if now > g.ms {
+			g.ms = now
+			g.seed()
+		} else {
+			g.step()
+		}
+		u := &list[i]
+		binary.BigEndian.PutUint64(u[0:8], g.ms<<16|g.high)
+		binary.BigEndian.PutUint64(u[8:16], g.low)
+		*u = stamped(*u, 7)
 	}
-	ms, high, low := g.ms, g.high, g.low
-	g.mu.Unlock()
-
-	var u uuid
-	binary.BigEndian.PutUint64(u[0:8], ms<<16|high)
-	binary.BigEndian.PutUint64(u[8:16], low)
-	return stamped(u, 7)
 }
 
 // seed makes a new start, in the lower half, so that there is room to grow.

@@ -56,6 +56,26 @@ func TestNewID(t *testing.T) {
 	})
 }
 
+func TestIDsThatAreMadeTogetherAreAsOthers(t *testing.T) {
+	form := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+	for _, n := range []int{-1, 0, 1, 15, 16, 17, 100} {
+		before := envelope.NewID()
+		ids := envelope.NewIDs(n)
+		if len(ids) != max(n, 0) {
+			t.Fatalf("%d ids for %d", len(ids), n)
+		}
+		for _, id := range ids {
+			if !form.MatchString(id) || id <= before {
+				t.Fatalf("%s after %s", id, before)
+			}
+			before = id
+		}
+		if next := envelope.NewID(); next <= before {
+			t.Fatalf("%s after %s", next, before)
+		}
+	}
+}
+
 func TestADerivedIDIsTheSameEachTime(t *testing.T) {
 	// C7: a new id on each retry. A repetition of a handler emits the ids that it emitted before, in every version of Muster:
 	// these are written down.

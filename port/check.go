@@ -83,6 +83,11 @@ func (m *Message) Check(c Caps) error {
 	if err := CheckName("topic", m.Topic); err != nil {
 		return err
 	}
+	return m.checkRest(&c)
+}
+
+// checkRest is Check of all but the name of the topic.
+func (m *Message) checkRest(c *Caps) error {
 	if m.ID == "" || len(m.ID) > MaxKey {
 		return CheckKey(fmt.Sprintf("message ID for topic %q", m.Topic), m.ID)
 	}
@@ -95,7 +100,7 @@ func (m *Message) Check(c Caps) error {
 		}
 	}
 	if c.MaxBody > 0 && len(m.Body) > c.MaxBody {
-		return checkSize(c, fmt.Sprintf("body of message %s for topic %q", brief(m.ID), m.Topic), m.Body)
+		return checkSize(*c, fmt.Sprintf("body of message %s for topic %q", brief(m.ID), m.Topic), m.Body)
 	}
 	return nil
 }
@@ -116,12 +121,19 @@ func (b *Batch) Check(c Caps, in string) error {
 	if err := one.add(in); err != nil {
 		return err
 	}
+	checked := ""
 	for i := range b.Messages {
 		m := &b.Messages[i]
-		if err := m.Check(c); err != nil {
-			return err
+		if m.Topic != checked { // most often they are all for one
+			if err := CheckName("topic", m.Topic); err != nil {
+				return err
+			}
+			if err := one.add(m.Topic); err != nil {
+				return err
+			}
+			checked = m.Topic
 		}
-		if err := one.add(m.Topic); err != nil {
+		if err := m.checkRest(&c); err != nil {
 			return err
 		}
 	}

@@ -14,7 +14,8 @@
 //     call may be made again: each method says how a repetition is recognised.
 //   - A call that waits returns as soon as its context ends, with an error that wraps context.Cause, and one on a closed
 //     backend answers [ErrClosed].
-//   - Bytes that are given to a backend, or that came from one, are not modified afterwards by anybody.
+//   - Bytes that are given to a backend, or that came from one, are not modified afterwards by anybody. The slices of
+//     messages, changes and settlements that hold them belong to the caller again when the call has returned.
 //   - Durations are counted in whole milliseconds; a fraction is rounded up. Where a duration is required, zero and less are
 //     [ErrInvalid].
 //   - All names are logical: a namespace or prefix of the adapter is never seen by a caller.

@@ -1,14 +1,36 @@
 package memory
 
 import (
+	"strings"
 	"time"
 
 	"github.com/musterhq/muster/port"
 )
 
+// parcel is what one Fetch hands out. Its receipts and offsets share one text.
+type parcel struct {
+	list []port.Delivery
+	text strings.Builder
+}
+
+// grow makes room for n deliveries.
+func (p *parcel) grow(n int) {
+	p.list = make([]port.Delivery, 0, n)
+	p.text = strings.Builder{}
+	p.text.Grow(n * (receiptLen + offsetLen))
+}
+
+// expects is how many messages there may be for a Fetch: at least as many as there are, and at most a few more.
+func (g *group) expects(limit int, now moment) int {
+	if g.nextAgain() > now.ns {
+		return min(limit, g.fresh())
+	}
+	return min(limit, g.fresh()+len(g.slots)*slotChunk-len(g.free))
+}
+
 // take hands out at most limit messages, for loan, to consumer. Each call gives both what comes again and what is new a
 // chance, so neither can keep the other from coming.
-func (g *group) take(c *counts, want *port.Group, limit int, now moment) []port.Delivery {
+func (g *group) take(c *counts, want *port.Group, limit int, now moment, out *parcel) {
 	g.picked = g.picked[:0]
 	again := limit
 	if g.fresh() > 0 && g.nextAgain() <= now.ns {
@@ -24,7 +46,7 @@ func (g *group) take(c *counts, want *port.Group, limit int, now moment) []port.
 	acked += g.pickAgain(limit, now)
 	c.acked.Add(int64(acked))
 	if len(g.picked) == 0 {
-		return nil
+		return
 	}
 	due := now.after(want.Loan)
 	list := g.loanList(want.Loan)
@@ -33,7 +55,7 @@ func (g *group) take(c *counts, want *port.Group, limit int, now moment) []port.
 		it.lend, it.due, it.state, it.begun, it.consumer = g.lends, due, loaned, false, want.Consumer
 		list.push(it)
 	}
-	return g.deliveries(c, now, due)
+	g.deliveries(c, now, due, out)
 }
 
 // pickAgain picks what has become due, until there are limit, and tells how many it found remembered.
@@ -93,11 +115,10 @@ func (g *group) pickFresh(limit int, now moment) (acked int) {
 	return acked
 }
 
-// deliveries are the picked items as they are handed out. Their receipts and offsets share one string.
-func (g *group) deliveries(c *counts, now moment, due int64) []port.Delivery {
-	list := make([]port.Delivery, len(g.picked))
+// deliveries puts the picked items, as they are handed out, into out, which is empty and has room for them.
+func (g *group) deliveries(c *counts, now moment, due int64, out *parcel) {
 	until := now.t.Add(time.Duration(due - now.ns))
-	names := g.names[:0]
+	list := out.list[:len(g.picked)]
 	for i, it := range g.picked {
 		e := it.entry
 		d := &list[i]
@@ -107,25 +128,20 @@ func (g *group) deliveries(c *counts, now moment, due int64) []port.Delivery {
 		if it.lost > 0 {
 			c.redelivered.Add(1)
 		}
-		names = appendHex(names, it.lend)
-		names = appendHex(names, uint64(it.slot)<<32|uint64(g.serial))
+		var room [receiptLen + offsetLen]byte
+		name := appendHex(room[:0], it.lend)
+		name = appendHex(name, uint64(it.slot)<<32|uint64(g.serial))
 		if e.seq > 0 {
-			names = g.topic.log.appendOffset(names, e.seq)
+			name = g.topic.log.appendOffset(name, e.seq)
 		} else {
 			d.Message.Group = g.name
 		}
-	}
-	g.names = names
-	text := string(names)
-	for i, it := range g.picked {
-		list[i].Receipt = port.Receipt(text[:receiptLen])
-		text = text[receiptLen:]
-		if it.entry.seq > 0 {
-			list[i].Offset = port.Offset(text[:offsetLen])
-			text = text[offsetLen:]
-		}
+		at := out.text.Len()
+		out.text.Write(name)
+		text := out.text.String()[at:]
+		d.Receipt, d.Offset = port.Receipt(text[:receiptLen]), port.Offset(text[receiptLen:])
 		g.picked[i] = nil
 	}
+	out.list = list
 	c.fetched.Add(int64(len(list)))
-	return list
 }

@@ -20,6 +20,7 @@ func (c call) fetch(want *port.Group, limit int) ([]port.Delivery, error) {
 	s := c.b.space
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var out parcel
 	for {
 		if err := c.clearForFetch(want); err != nil {
 			return nil, err
@@ -32,11 +33,18 @@ func (c call) fetch(want *port.Group, limit int) ([]port.Delivery, error) {
 		if g.topic.promote(now) {
 			s.touch(g.topic)
 		}
-		list := g.take(&c.b.counts, want, limit, now)
+		if n := g.expects(limit, now); n > cap(out.list) {
+			s.flush(now)
+			s.mu.Unlock()
+			out.grow(n) // others do not wait for memory
+			s.mu.Lock()
+			continue
+		}
+		g.take(&c.b.counts, want, limit, now, &out)
 		s.flush(now)
 		g.notify(now)
-		if len(list) > 0 {
-			return list, nil
+		if len(out.list) > 0 {
+			return out.list, nil
 		}
 		if err := c.await(g, limit, now); err != nil {
 			return nil, err

@@ -24,7 +24,6 @@ type group struct {
 
 	logFirst bool    // the next Fetch of one message starts with the log
 	picked   []*item // by the Fetch that is under way
-	names    []byte  // of its receipts and offsets
 
 	waiters  []*waiter
 	promised int     // for how many messages waiters were woken that have not run yet

@@ -30,10 +30,10 @@ func (b *Backend) Settle(ctx context.Context, g port.Group, list ...port.Settlem
 // eachOf carries out n parts under the lock, each whole on its own, and answers one error for each. After a fault in between
 // the rest is answered with it.
 func (c call) eachOf(n int, part func(i int, now moment) error) []error {
+	errs := make([]error, n)
 	s := c.b.space
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	errs := make([]error, n)
 	now := s.now()
 	for i := range errs {
 		if i > 0 && (c.faults != nil || c.b.conf.Stepwise) {

@@ -72,9 +72,12 @@ type credit struct {
 
 func newCredit() *credit { return &credit{bell: make(chan struct{}, 1)} }
 
-// take waits until n more may be published.
+// take waits until n more may be published: when there is no room for them, until half of it is free, so that publisher and handler
+// do not wake each other for every call.
 func (c *credit) take(n int) {
-	c.wait(c.sent + int64(n) - ahead)
+	if c.sent+int64(n)-c.handled.Load() > ahead {
+		c.wait(c.sent + int64(n) - ahead/2)
+	}
 	c.sent += int64(n)
 }
 
