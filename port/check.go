@@ -121,17 +121,15 @@ func (b *Batch) Check(c Caps, in string) error {
 	if err := one.add(in); err != nil {
 		return err
 	}
-	checked := ""
 	for i := range b.Messages {
 		m := &b.Messages[i]
-		if m.Topic != checked { // most often they are all for one
+		if i == 0 || m.Topic != b.Messages[i-1].Topic { // most often they are all for one
 			if err := CheckName("topic", m.Topic); err != nil {
 				return err
 			}
 			if err := one.add(m.Topic); err != nil {
 				return err
 			}
-			checked = m.Topic
 		}
 		if err := m.checkRest(&c); err != nil {
 			return err

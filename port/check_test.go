@@ -115,6 +115,8 @@ func TestStepsAreChecked(t *testing.T) {
 		"overfull":     step("", port.Batch{Messages: many, Changes: []port.Change{{Key: "orders/1"}}}),
 		"long step ID": step("", port.Batch{ID: strings.Repeat("i", 513)}),
 		"bad message":  step("", port.Batch{Messages: []port.Message{{}}}),
+		"its topic":    step("", port.Batch{Messages: []port.Message{{ID: "m1"}}}),
+		"later topic":  step("", port.Batch{Messages: []port.Message{m, m, {Topic: "a..b", ID: "m2"}}}),
 		"bad removal":  step("", port.Batch{Removes: []port.Removal{{Offset: "1"}}}),
 		"earliest":     step("", port.Batch{Removes: []port.Removal{{Topic: "orders"}}}),
 		"latest":       step("", port.Batch{Removes: []port.Removal{{Topic: "orders", Offset: port.Latest}}}),
@@ -132,7 +134,7 @@ func TestStepsAreChecked(t *testing.T) {
 	}, map[string]string{
 		"no topic": "topic", "no ID": "message ID", "long ID": "513 bytes", "long key": "key of message", "bad group": "no dots",
 		"large body": "11 bytes, test takes at most 10", "overfull": fmt.Sprint(port.MaxParts + 1), "long step ID": "batch ID",
-		"bad message": "topic", "bad removal": "topic", "earliest": "no offset of an entry", "latest": "no offset of an entry", "bad fence": "token 0",
+		"bad message": "topic", "its topic": "topic", "later topic": "a..b", "bad removal": "topic", "earliest": "no offset of an entry", "latest": "no offset of an entry", "bad fence": "token 0",
 		"bad change": "key", "key twice": "changed twice", "two families": `!"orders" and "bills"`, "its removal": `!"bills" and "orders"`, "its message": "!families",
 		"invalid first": "fence",
 	})
