@@ -32,7 +32,8 @@ type Queue interface {
 	Write(ctx context.Context, b Batch) error
 
 	// Fetch hands out at most limit messages, each on loan for g.Loan from now, to g.Consumer. It waits for the first one and
-	// then takes what is there. Messages of one topic that were handed out before to nobody come in the order of the log. A
+	// then takes what is there. Messages of one topic that were handed out before to nobody come in the order of the log. Those that
+	// come again come as they become due; which of several that are due at the same time comes first is not promised. A
 	// message whose ID the group remembers is acknowledged and not handed out. [ErrLost] when the group does not exist
 	// (any more): it is never made anew by itself.
 	Fetch(ctx context.Context, g Group, limit int) ([]Delivery, error)
