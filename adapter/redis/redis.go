@@ -65,7 +65,7 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	b.hub = newHub(b)
 	b.janitor = newJanitor(b)
 	err = b.ask(ctx)
-	if !opened() && err == nil {
+	if !opened() {
 		err = fmt.Errorf("redis: open %s: %w", b.where, context.Cause(ctx))
 	}
 	if err != nil {
