@@ -19,7 +19,7 @@ const (
 )
 
 // Fetch hands out at most 500 messages, and about 4 MiB. When ctx ends while the server is being asked, what it handed out is
-// released beside the caller.
+// released before the call returns, if the server answers within a second.
 func (b *Backend) Fetch(ctx context.Context, g port.Group, limit int) ([]port.Delivery, error) {
 	if err := port.CheckFetch(b.caps, g, limit); err != nil {
 		return nil, fmt.Errorf("redis: %w", err)
@@ -62,7 +62,12 @@ type fetched struct {
 	err  error
 }
 
-// fetch asks once. The question is not taken back when ctx ends: then its answer is awaited beside the caller, and handed back.
+// handBack is how long a fetch whose ctx has ended waits until what the server was handing out is handed back. After it the caller may
+// close this backend, and its process may end.
+const handBack = time.Second
+
+// fetch asks once. The question is not taken back when ctx ends: then its answer is awaited, and handed back; beside the caller where
+// that takes longer than handBack.
 func (b *Backend) fetch(ctx context.Context, g *port.Group, keys, args []string) ([]port.Delivery, int64, error) {
 	if err := b.alive(ctx, ""); err != nil {
 		return nil, -1, err
@@ -79,7 +84,9 @@ func (b *Backend) fetch(ctx context.Context, g *port.Group, keys, args []string)
 	case <-ctx.Done():
 	case <-b.ctx.Done():
 	}
+	back := make(chan struct{})
 	b.begin(func() {
+		defer close(back)
 		if f := <-answer; len(f.list) > 0 {
 			back := make([]port.Settlement, len(f.list))
 			for i := range f.list {
@@ -88,6 +95,11 @@ func (b *Backend) fetch(ctx context.Context, g *port.Group, keys, args []string)
 			b.Settle(b.ctx, group, back...) // what fails to be handed back comes again when its loan has ended
 		}
 	})
+	select {
+	case <-back:
+	case <-time.After(handBack): // the server is silent
+	case <-b.ctx.Done():
+	}
 	return nil, -1, b.alive(ctx, "")
 }
 
