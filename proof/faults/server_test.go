@@ -1,0 +1,45 @@
+//go:build unix
+
+package faults_test
+
+import (
+	"testing"
+
+	"github.com/musterhq/muster/internal/testserver"
+)
+
+// killed kills the server under load, again and again, and tells what became of the orders.
+func killed(t *testing.T, c testserver.RedisConfig) tally {
+	kills, between := scale(3, 10), scale(200, 1000)
+	s := newShop(t, c)
+	p := s.produce(s.open(s.server.URL()), 0)
+	s.fleet(3, s.job())
+	var recovered times
+	for range kills {
+		from := s.ends()
+		until(t, "the work goes on", func() bool { return s.ends() >= from+between })
+		s.server.Kill()
+		s.server.Restart()
+		recovered = append(recovered, s.recovery(p))
+	}
+	s.end(p, true)
+	n := s.settle()
+	t.Logf("%d times killed under load; it goes on after %v; what was there before is through after %v; %v", kills, recovered, s.backlog(), n)
+	return n
+}
+
+func TestAServerThatIsKilledUnderLoadLosesNothingWithAppendfsyncAlways(t *testing.T) {
+	t.Parallel()
+	n := killed(t, testserver.RedisConfig{Appendfsync: "always"})
+	n.whole(t)
+}
+
+// What was acknowledged in the last moments may be lost: the count is told. What is left is whole: an order that was lost and one
+// whose effects were lost with their acknowledgement, so that it was handled again, are no doubles.
+func TestAServerThatIsKilledUnderLoadDoublesNothingWithAppendfsyncEverysec(t *testing.T) {
+	t.Parallel()
+	n := killed(t, testserver.RedisConfig{Appendfsync: "everysec"})
+	if n.published == 0 || n.doubled > 0 || n.dead > 0 || n.emitted+n.lost != n.published {
+		t.Error("every order that was kept must take effect once")
+	}
+}
