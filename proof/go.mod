@@ -3,6 +3,7 @@ module github.com/musterhq/muster/proof
 go 1.26
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/musterhq/muster v0.0.0
 	github.com/musterhq/muster/adapter/redis v0.0.0
 	github.com/redis/rueidis v1.0.79
