@@ -156,6 +156,10 @@ func cutRun(t *testing.T, s *testserver.Server, namespace string, c cut) (reques
 				conf.URL = s.URL()
 				run = begin(t.Context(), conf)
 			}
+			if c.kill {
+				s.Kill()
+				s.Restart()
+			}
 		}
 		return flowDone(t, watch)
 	})
@@ -192,7 +196,7 @@ func flowDone(t *testing.T, b *redis.Backend) bool {
 	groups, done := 0, int64(0)
 	for info, err := range b.Inspect(t.Context(), "flow.*") {
 		if err != nil {
-			t.Fatal(err)
+			return false // the server was killed
 		}
 		for _, g := range info.Groups {
 			groups++
@@ -247,7 +251,8 @@ func flowWhole(t *testing.T, b *redis.Backend) {
 }
 
 // Nothing is lost or doubled, wherever in a flow its connection breaks: before a request has reached the server, or after the
-// server has carried it out and before its answer has reached the client. And so where that was the end of the client.
+// server has carried it out and before its answer has reached the client. And so where that was the end of the client, or the end
+// of the server, which has what it acknowledged on disk.
 func TestAConnectionThatIsCutAtAnyRequestOfAFlowLosesAndDoublesNothing(t *testing.T) {
 	t.Parallel()
 	s := testserver.Redis(t, testserver.RedisConfig{Appendfsync: "off"})
@@ -257,9 +262,17 @@ func TestAConnectionThatIsCutAtAnyRequestOfAFlowLosesAndDoublesNothing(t *testin
 	cuts, most := map[string]int{}, len(requests)+scale(4, 20) // a cut brings more requests
 	t.Run("cut", func(t *testing.T) {
 		for n := 1; n <= most; n++ {
-			for _, c := range []cut{{at: n}, {at: n, after: true}, {at: n, dead: true}, {at: n, after: true, dead: true}} {
+			all := []cut{{at: n}, {at: n, after: true}, {at: n, dead: true}, {at: n, after: true, dead: true}}
+			if long() || n%5 == 0 {
+				all = append(all, cut{at: n, after: true, kill: true})
+			}
+			for _, c := range all {
 				t.Run(fmt.Sprintf("%v", c), func(t *testing.T) {
 					t.Parallel()
+					s := s
+					if c.kill {
+						s = testserver.Redis(t, testserver.RedisConfig{})
+					}
 					requests, reached := cutRun(t, s, fmt.Sprintf("cut-%d-%v-%v", n, c.after, c.dead), c)
 					if !reached {
 						return
@@ -290,6 +303,9 @@ func (c cut) String() string {
 	}
 	if c.dead {
 		text += ", and the client dies"
+	}
+	if c.kill {
+		text += ", and the server is killed"
 	}
 	return text
 }

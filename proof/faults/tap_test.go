@@ -21,6 +21,7 @@ type cut struct {
 	at    int  // the number of the request, from 1; 0: none
 	after bool // the server gets it and carries it out, and its answer is lost; false: it does not get there either
 	dead  bool // this was the end of the client: nothing of it gets through any more, over no connection
+	kill  bool // the server is killed then, and restarted
 }
 
 // tap stands between a client and a Redis server, reads what the client asks, and cuts the connection at one request.
