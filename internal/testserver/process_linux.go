@@ -1,6 +1,7 @@
 package testserver
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -12,6 +13,36 @@ import (
 // dieWithParent has the kernel kill the process when the thread that starts it ends. It is set after the change of user, which
 // would clear it.
 func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }
+
+// reserve keeps a free port of the loopback from being given to anybody who does not ask for it, until it is freed: a socket is
+// bound to it that never listens. Who asks for it by number can listen on it, and while nobody does connections are refused.
+func reserve() (addr string, free func() error, err error) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", nil, err
+	}
+	bind := func() (string, error) {
+		if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
+			return "", err
+		}
+		if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+			return "", err
+		}
+		own, err := syscall.Getsockname(fd)
+		if err != nil {
+			return "", err
+		}
+		in4, ok := own.(*syscall.SockaddrInet4)
+		if !ok {
+			return "", fmt.Errorf("a socket bound to 127.0.0.1 has an address of type %T", own)
+		}
+		return fmt.Sprintf("127.0.0.1:%d", in4.Port), nil
+	}
+	if addr, err = bind(); err != nil {
+		return "", nil, errors.Join(err, syscall.Close(fd))
+	}
+	return addr, func() error { return syscall.Close(fd) }, nil
+}
 
 // children returns the processes that a process has started and that have not ended.
 func children(pid int) []int {

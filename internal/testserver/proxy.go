@@ -43,11 +43,18 @@ type link struct {
 // NewProxy starts a proxy for the server at target (host:port) that ends with the test.
 func NewProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
-	p := &Proxy{t: t, target: target, addr: "127.0.0.1:0", links: map[*link]bool{}, changed: make(chan struct{})}
+	addr, free, err := reserve()
+	if err != nil {
+		t.Fatalf("testserver: proxy for %s: %v", target, err)
+	}
+	p := &Proxy{t: t, target: target, addr: addr, links: map[*link]bool{}, changed: make(chan struct{})}
 	p.Restore()
 	t.Cleanup(func() {
 		p.Cut()
 		p.wg.Wait()
+		if err := free(); err != nil {
+			t.Errorf("testserver: proxy for %s: %v", target, err)
+		}
 	})
 	return p
 }
