@@ -207,7 +207,7 @@ func (p *process) pause() {
 		switch {
 		case errors.Is(err, syscall.EINTR):
 		case err != nil || !status.Stopped():
-			p.t.Fatalf("wait for a worker to stand still: %v, status %v", err, status)
+			p.t.Fatalf("wait for a worker to stand still: %v, status %v, it ended: %t\n%s", err, status, p.ended(), p.said())
 		default:
 			return
 		}

@@ -145,11 +145,22 @@ func (w *worker) run(ctx context.Context) (err error) {
 	if w.job.Raw {
 		err = w.raw(ctx)
 	} else {
-		err = in.Subscribe(ctx, w.b, w.group(), w.handle)
+		err = w.subscribe(ctx)
 	}
 	stats, serr := w.b.Stats(context.WithoutCancel(ctx))
 	w.say(event{What: "stopped", Stats: stats, Text: name(err)})
 	return errors.Join(err, serr, w.b.Close())
+}
+
+// subscribe begins again while the server cannot be reached at the beginning. Later on the bus waits for it.
+func (w *worker) subscribe(ctx context.Context) error {
+	for {
+		err := in.Subscribe(ctx, w.b, w.group(), w.handle)
+		if ctx.Err() != nil || !unreached(err) {
+			return err
+		}
+		<-time.After(50 * time.Millisecond)
+	}
 }
 
 func (w *worker) group() bus.Group {
