@@ -19,14 +19,16 @@ import (
 
 // Config is how a server is opened: by URL or with the caller's own client. It prints without its secrets.
 type Config struct {
-	URL          string         // redis://user:password@host:port/db, rediss:// for TLS, unix:///path/to/socket; default none, then Client is required
-	Client       rueidis.Client // the caller's own, on one server; it is never closed here; default none
+	URL          string         // redis://user:password@host:port/db, rediss:// for TLS, unix:///path/to/socket, ?addr=host:port for more addresses, &master_set=name where they are sentinels; default none, then Client is required
+	Client       rueidis.Client // the caller's own; it is never closed here; default none
 	Namespace    string         // 1 to 128 of A-Z a-z 0-9 . _ -; no two namespaces see each other; default "muster"
 	PasswordEnv  string         // environment variable with the password, read at each connection; default none
 	PasswordFile string         // file with the password, of which a last line break is cut off, read at each connection; default none
 	TLS          *tls.Config    // for rediss://; default the system's roots and the host's name
 	Timeout      time.Duration  // of dialing and of an answer; a server that is silent for twice as long is given up; default 5 s
 	AllowClear   bool           // leave to Clear; default false
+	Replicas     int            // replicas that must have a new lease before Acquire returns it; default 0
+	Quarantine   time.Duration  // how long after a change of the master, and after the first Acquire of all, no new lease is granted: at least the longest time to live of one; default none
 }
 
 const (
@@ -98,6 +100,10 @@ func (c Config) check() error {
 		return bad("both PasswordEnv and PasswordFile are given; one is enough")
 	case c.PasswordEnv+c.PasswordFile != "" && hasPassword(c.URL):
 		return bad("the URL has a password, and PasswordEnv or PasswordFile is given; one is enough")
+	case c.Replicas < 0:
+		return bad("the number of replicas is negative; 0 is the default")
+	case c.Quarantine < 0:
+		return bad("the quarantine is negative; 0 is none")
 	case c.Timeout < 0:
 		return bad("the timeout is negative; 0 is the default")
 	}
@@ -116,9 +122,6 @@ func (c Config) options(b *Backend) (rueidis.ClientOption, error) {
 		}
 		return o, fmt.Errorf("redis: open %s: %w: %w", masked(c.URL), port.ErrInvalid, err)
 	}
-	if o.Sentinel.MasterSet != "" || len(o.InitAddress) > 1 {
-		return o, fmt.Errorf("redis: open %s: Sentinel and several addresses are not supported, give the address of one server: %w", masked(c.URL), port.ErrUnsupported)
-	}
 	if c.TLS != nil {
 		if o.TLSConfig == nil {
 			return o, fmt.Errorf("redis: open %s: TLS is given and the URL is not rediss://: %w", masked(c.URL), port.ErrInvalid)
@@ -128,7 +131,7 @@ func (c Config) options(b *Backend) (rueidis.ClientOption, error) {
 			o.TLSConfig.ServerName = name
 		}
 	}
-	o.ForceSingleClient = true
+	o.ForceSingleClient = len(o.InitAddress) == 1
 	o.DisableCache = true
 	o.DisableRetry = true // who repeats is the caller's decision: an error says whether it is safe
 	o.MaxFlushDelay = 20 * time.Microsecond
@@ -136,9 +139,20 @@ func (c Config) options(b *Backend) (rueidis.ClientOption, error) {
 	o.Dialer.KeepAlive = max(c.timeout(), time.Second) // and how often an idle connection is asked whether it lives
 	o.ConnWriteTimeout = c.timeout()
 	o.DialCtxFn = dial(strings.HasPrefix(c.URL, "unix:"), b)
-	if c.PasswordEnv != "" || c.PasswordFile != "" {
-		o.AuthCredentialsFn = c.credentials(o.Username)
+	secret := c.credentials(o.Username)
+	switch {
+	case c.PasswordEnv == "" && c.PasswordFile == "":
+	case o.Sentinel.MasterSet != "":
+		// The function would be asked for the sentinels too, which have no password or another one.
+		known, err := secret(rueidis.AuthCredentialsContext{})
+		if err != nil {
+			return o, fmt.Errorf("redis: open %s: %w: %w", masked(c.URL), port.ErrInvalid, err)
+		}
+		o.Password = known.Password
+	default:
+		o.AuthCredentialsFn = secret
 	}
+	o.Sentinel.Dialer, o.Sentinel.TLSConfig = o.Dialer, o.TLSConfig
 	return o, nil
 }
 

@@ -29,7 +29,8 @@ var refusals = []struct{ sign, remedy string }{
 	{"max number of clients", "the server has no room for another connection: raise maxclients"},
 	{"BUSY Redis is busy", "a script of somebody runs too long on the server"},
 	{"BUSY Valkey is busy", "a script of somebody runs too long on the server"},
-	{"CLUSTERDOWN", "the cluster does not serve this key"},
+	{"CLUSTERDOWN", "the cluster does not serve this key: a master is gone and no replica has taken its place yet"},
+	{"TRYAGAIN", "the slot of this family moves from one server to another: it is served again when it has moved"},
 	{"unknown command", "the server is older than 6.2, or has the command renamed"},
 	{"MUSTER ", "the keys of the topic are not whole"},
 }

@@ -71,7 +71,7 @@ func (s server) evicts() bool {
 }
 
 // dangers are whole sentences about what endangers a promise.
-func (s server) dangers() []string {
+func (s server) dangers(mode rueidis.ClientMode) []string {
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if ok, why := s.safe(); !ok {
@@ -93,69 +93,54 @@ func (s server) dangers() []string {
 	if status := s.info["rdb_last_bgsave_status"]; status != "" && status != "ok" {
 		say("The server could not save its last snapshot (%s): look at its disk and log.", status)
 	}
-	if role := s.info["role"]; role != "" && role != "master" {
+	if state := s.info["cluster_state"]; state != "" && state != "ok" {
+		say("A member of the cluster says that its state is %q: some slots are not served.", state)
+	}
+	if role := s.info["role"]; role != "" && role != "master" && mode != rueidis.ClientModeCluster {
 		say("The server is a %s and refuses writes: connect to the master.", role)
 	}
-	if s.number("connected_slaves") > 0 {
+	// Behind sentinels and in a cluster that is so by design, and Caps claim no more.
+	if s.number("connected_slaves") > 0 && mode == rueidis.ClientModeStandalone {
 		say("The server has replicas: a fail-over to one of them may lose what it had acknowledged, locks included.")
 	}
 	return out
 }
 
-// look asks the server what it is.
-func (b *Backend) look(ctx context.Context) (s server, trip time.Duration, err error) {
-	if err := b.alive(ctx, "health"); err != nil {
-		return s, 0, err
-	}
-	start := time.Now()
-	text, err := b.client.Do(ctx, b.client.B().Info().Build()).ToString()
-	trip = time.Since(start)
-	if err != nil {
-		return s, trip, b.fail(ctx, "health", err, false)
-	}
-	s.info = map[string]string{}
-	for line := range strings.Lines(text) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			s.info[name] = value
-		}
-	}
-	config, err := b.client.Do(ctx, b.client.B().ConfigGet().Parameter("appendfsync").Build()).AsStrMap()
-	if _, answered := rueidis.IsRedisErr(err); err != nil && !answered {
-		return s, trip, b.fail(ctx, "health", err, false)
-	}
-	s.appendfsync = config["appendfsync"]
-	return s, trip, nil
-}
-
 // ask makes the Caps of this backend, or refuses the server.
 func (b *Backend) ask(ctx context.Context) error {
-	s, _, err := b.look(ctx)
+	servers, _, _, err := b.look(ctx)
 	if err != nil {
 		return err
 	}
-	if s.info["role"] == "master" {
+	no := func(why string) error { return fmt.Errorf("redis: open %s: %s: %w", b.where, why, port.ErrUnsupported) }
+	b.newer = true
+	durable := port.DurableProcess
+	for _, s := range servers {
+		if s.version() < 602 {
+			return no(fmt.Sprintf("the server is version %q, at least 6.2 is needed", s.info["redis_version"]))
+		}
+		if s.info["cluster_enabled"] == "1" && !b.clustered() {
+			return no("the server is a member of a cluster, and the client was not made for one: leave ForceSingleClient out of its options")
+		}
+		b.newer = b.newer && s.version() >= 700
+		if safe, _ := s.safe(); !safe || s.evicts() {
+			durable = port.DurableNone
+		}
+	}
+	if servers[0].info["role"] == "master" {
 		if err := b.probe(ctx); err != nil {
 			return err
 		}
 	}
-	no := func(why string) error { return fmt.Errorf("redis: open %s: %s: %w", b.where, why, port.ErrUnsupported) }
-	switch {
-	case s.version() < 602:
-		return no(fmt.Sprintf("the server is version %q, at least 6.2 is needed", s.info["redis_version"]))
-	case s.info["cluster_enabled"] == "1":
-		return no("the server is part of a cluster, which this adapter does not support: give a server on its own")
-	}
-	b.newer = s.version() >= 700
-	safe, _ := s.safe()
-	durable := port.DurableNone
-	if safe && !s.evicts() {
-		durable = port.DurableProcess
+	if b.failsOver() {
+		durable = port.DurableNone // a replica that takes over has not all that its master had acknowledged
 	}
 	b.caps = port.Caps{
 		Name:            "redis",
 		Atomic:          port.AtomicFamily,
 		Durable:         durable,
-		LinearReads:     s.info["role"] == "master",
+		LinearReads:     servers[0].info["role"] == "master" && !b.failsOver(),
+		FailoverGap:     b.gap(servers[0]),
 		MinTTL:          time.Millisecond,
 		Fenced:          true,
 		Exclusion:       durable >= port.DurableProcess,
@@ -164,7 +149,7 @@ func (b *Backend) ask(ctx context.Context) error {
 		MinLoan:         10 * time.Millisecond,
 		MaxBody:         maxBody,
 		LiveSignals:     true,
-		GapDetection:    true,
+		GapDetection:    !b.failsOver(), // the links between servers lose signals and say nothing
 	}
 	return nil
 }
@@ -225,15 +210,22 @@ func (b *Backend) unserved(ctx context.Context, now time.Time) ([]string, error)
 	return out, nil
 }
 
-// Health reads INFO, the one setting that it does not tell, and which topics the janitors found to be kept whole by a group that
-// nobody serves.
+// Health reads INFO and the settings that it does not tell, of each member of a cluster, and which topics the janitors found to be
+// kept whole by a group that nobody serves.
 func (b *Backend) Health(ctx context.Context) port.Health {
-	s, trip, err := b.look(ctx)
+	servers, silent, trip, err := b.look(ctx)
 	if err != nil {
 		return port.Health{State: port.Unavailable, RoundTrip: trip, Details: []string{fmt.Sprintf("The server does not answer: %v.", err)}}
 	}
-	h := port.Health{State: port.Healthy, RoundTrip: trip, Details: s.dangers()}
-	unserved, err := b.unserved(ctx, s.now())
+	h := port.Health{State: port.Healthy, RoundTrip: trip, Details: silent}
+	for _, s := range servers {
+		for _, d := range s.dangers(b.client.Mode()) {
+			if !slices.Contains(h.Details, d) {
+				h.Details = append(h.Details, d)
+			}
+		}
+	}
+	unserved, err := b.unserved(ctx, servers[0].now())
 	if err != nil {
 		unserved = []string{fmt.Sprintf("Whether a group keeps a topic over its limits is not known: %v.", err)}
 	}

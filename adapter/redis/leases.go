@@ -25,9 +25,10 @@ func (b *Backend) Acquire(ctx context.Context, want port.Lease, ttl time.Duratio
 	}
 	args := []string{
 		want.Name, want.Owner, want.Nonce, strconv.FormatUint(want.Seen, 10), string(want.Data), number(port.Millis(ttl)),
-		b.space.hint(port.Family(want.Name)),
+		b.space.hint(port.Family(want.Name)), number(port.Millis(b.quarantine)),
 	}
-	m, err := b.run(ctx, what, b.scripts.acquire, b.leaseKeys(want.Name), args)
+	keys := append(b.leaseKeys(want.Name), b.masterKey(want.Name))
+	m, err := b.run(ctx, what, b.scripts.acquire, keys, args)
 	if err != nil {
 		return port.Lease{}, err
 	}
@@ -36,20 +37,50 @@ func (b *Backend) Acquire(ctx context.Context, want port.Lease, ttl time.Duratio
 	switch r.int() {
 	case 1:
 		got.Owner, got.Nonce, got.Data, got.Token, got.TTL = want.Owner, want.Nonce, want.Data, r.token(), duration(port.Millis(ttl))
-		return got, b.fail(ctx, what, r.err, true)
+		if r.err != nil {
+			return got, b.fail(ctx, what, r.err, true)
+		}
+		return b.kept(ctx, what, got)
 	case 0:
 		got.Token, got.Owner, got.Data, got.TTL = r.token(), r.text(), r.bytes(), duration(r.int())
 		if r.err != nil {
 			return port.Lease{}, b.fail(ctx, what, r.err, true)
 		}
 		return got, fmt.Errorf("redis: %s: it is held by %q: %w", what, got.Owner, port.ErrHeld)
+	case -2:
+		left := duration(r.int())
+		return port.Lease{}, fmt.Errorf("redis: %s: the master changed, and what the last one granted may be out still: nothing is granted for another %v (Config.Quarantine): %w", what, left, port.ErrUnavailable)
 	default:
 		return port.Lease{}, fmt.Errorf("redis: %s: it had the largest token that there is: %w", what, port.ErrUnavailable)
 	}
 }
 
+// kept returns a lease that was granted when enough replicas have it, and gives it back when they have not.
+func (b *Backend) kept(ctx context.Context, what string, got port.Lease) (port.Lease, error) {
+	if b.replicas == 0 {
+		return got, nil
+	}
+	err := b.replicated(ctx, what, port.Family(got.Name))
+	if err == nil {
+		return got, nil
+	}
+	if e := b.Release(ctx, got)[0]; e != nil {
+		// It is held until it runs out or the same nonce acquires or releases it.
+		return port.Lease{}, fmt.Errorf("redis: %s: %w: %w: %w", what, port.ErrUncertain, err, e)
+	}
+	return port.Lease{}, err
+}
+
 func (b *Backend) leaseKeys(name string) []string {
-	return b.space.addLeases(make([]string, 0, 3), port.Family(name))
+	return b.space.addLeases(make([]string, 0, 4), port.Family(name))
+}
+
+// masterKey is where Acquire notes which master it saw: one key, or in a cluster one for each family, which have their own masters.
+func (b *Backend) masterKey(name string) string {
+	if b.clustered() {
+		return b.space.prefix + "master:" + tagged(port.Family(name))
+	}
+	return b.space.prefix + "master"
 }
 
 func duration(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -14,18 +15,21 @@ import (
 
 // Backend is one process's handle on a namespace of a server.
 type Backend struct {
-	client  rueidis.Client
-	own     bool   // the client was made here
-	where   string // the server, for error messages
-	clear   bool   // leave to Clear
-	space   space
-	process string // tells this handle from every other
-	scripts scripts
-	caps    port.Caps
-	newer   bool // the server takes SET with NX and GET together
-	counts  counts
-	hub     *hub
-	janitor *janitor
+	client     rueidis.Client
+	own        bool          // the client was made here
+	where      string        // the server, for error messages
+	clear      bool          // leave to Clear
+	replicas   int           // that must have a new lease
+	quarantine time.Duration // without new leases after the master changed
+	patience   time.Duration // with replicas
+	space      space
+	process    string // tells this handle from every other
+	scripts    scripts
+	caps       port.Caps
+	newer      bool // the server takes SET with NX and GET together
+	counts     counts
+	hub        *hub
+	janitor    *janitor
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -41,13 +45,13 @@ var _ port.Backend = (*Backend)(nil)
 
 // Open connects to the server, asks it what it is, which makes Caps, and tries whether it lets this user do what is needed. It
 // answers [port.ErrUnavailable] when the server cannot be reached or refuses, and [port.ErrUnsupported] when it is older than
-// 6.2 or part of a cluster.
+// 6.2.
 func Open(ctx context.Context, c Config) (*Backend, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
 	b := &Backend{
-		client: c.Client, where: ownClient, clear: c.AllowClear, space: space{c.namespace() + ":"}, process: rand.Text(),
+		client: c.Client, where: ownClient, clear: c.AllowClear, replicas: c.Replicas, quarantine: c.Quarantine, patience: c.timeout(), space: space{c.namespace() + ":"}, process: rand.Text(),
 		declared: map[string]port.Topic{}, families: map[string]bool{},
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -56,14 +60,14 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	if b.scripts, err = load(); err != nil {
 		return nil, err
 	}
+	b.hub = newHub(b)
+	b.janitor = newJanitor(b)
 	if b.client == nil {
 		if err := b.connect(ctx, c); err != nil {
 			b.cancel()
 			return nil, err
 		}
 	}
-	b.hub = newHub(b)
-	b.janitor = newJanitor(b)
 	err = b.ask(ctx)
 	if !opened() {
 		err = fmt.Errorf("redis: open %s: %w", b.where, context.Cause(ctx))
@@ -79,13 +83,30 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 
 const ownClient = "own client"
 
-// connect makes a client of this backend's own.
+// connect makes a client of this backend's own. One address may be that of a cluster's member, which tells so.
 func (b *Backend) connect(ctx context.Context, c Config) error {
 	o, err := c.options(b)
 	if err != nil {
 		return err
 	}
 	b.where, b.own = masked(c.URL), true
+	if err := b.made(ctx, o); err != nil || !o.ForceSingleClient {
+		return err
+	}
+	text, err := b.client.Do(ctx, b.client.B().Info().Section("cluster").Build()).ToString()
+	if err != nil {
+		return errors.Join(b.fail(ctx, "open", err, false), b.Close())
+	}
+	if pairs(text)["cluster_enabled"] != "1" {
+		return nil
+	}
+	b.client.Close()
+	o.ForceSingleClient = false
+	return b.made(ctx, o)
+}
+
+// made makes one client.
+func (b *Backend) made(ctx context.Context, o rueidis.ClientOption) (err error) {
 	if b.client, err = rueidis.NewClient(o); err != nil {
 		if b.client != nil {
 			b.client.Close()

@@ -64,25 +64,6 @@ func escape(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(s)
 }
 
-// scan gives portions of the keys that match a pattern of the server to some, until it answers false.
-func (b *Backend) scan(ctx context.Context, what, glob string, some func([]string) (bool, error)) error {
-	for cursor := uint64(0); ; {
-		if err := b.alive(ctx, what); err != nil {
-			return err
-		}
-		e, err := b.client.Do(ctx, b.client.B().Scan().Cursor(cursor).Match(glob).Count(portion).Build()).AsScanEntry()
-		if err != nil {
-			return b.fail(ctx, what, err, false)
-		}
-		if more, err := some(e.Elements); !more || err != nil {
-			return err
-		}
-		if cursor = e.Cursor; cursor == 0 {
-			return nil
-		}
-	}
-}
-
 // Clear scans as Keys does, and unlinks in portions.
 func (b *Backend) Clear(ctx context.Context) (int, error) {
 	if !b.clear {

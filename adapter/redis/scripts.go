@@ -25,7 +25,7 @@ type script struct {
 // scripts are the steps, each made of the files that it names.
 type scripts struct {
 	write, settle, fetch, extend, read, declare, join, inspect, trim, drop, leave script
-	get, change, add, acquire, renew, release, holders, probe                     script
+	get, change, add, acquire, renew, release, holders, probe, signal             script
 }
 
 func load() (s scripts, err error) {
@@ -53,6 +53,7 @@ func load() (s scripts, err error) {
 		{&s.release, "clock lease release", false},
 		{&s.holders, "clock lease holders", true},
 		{&s.probe, "probe", true},
+		{&s.signal, "signal", false},
 	} {
 		var b strings.Builder
 		fmt.Fprintf(&b, "local DEFAULT_AGE, DEFAULT_WINDOW, STEP_WINDOW = %d, %d, %d\n",

@@ -89,8 +89,8 @@ func (t *settling) settle(indices []int) {
 		indices = indices[n:]
 	}
 	for topic, again := range full {
-		trimmed, err := t.b.trim(t.ctx, topic)
-		if err != nil || !trimmed {
+		_, err := t.b.trim(t.ctx, topic) // where it finds nothing, another may have been at it
+		if err != nil {
 			continue // they stay refused
 		}
 		t.send(again)

@@ -19,12 +19,22 @@ func (b *Backend) Signal(ctx context.Context, channel string, payload []byte) er
 	if err := b.alive(ctx, "signal"); err != nil {
 		return err
 	}
-	publish := b.client.B().Publish().Channel(b.space.signal(channel)).Message(rueidis.BinaryString(payload)).Build()
-	if err := b.client.Do(ctx, publish).Error(); err != nil {
-		return b.fail(ctx, "signal on channel "+channel, err, true)
+	if err := b.publish(ctx, "signal on channel "+channel, b.space.signal(channel), rueidis.BinaryString(payload)); err != nil {
+		return err
 	}
 	b.counts.signals.Add(1)
 	return nil
+}
+
+// publish goes to one node of a cluster for all of a namespace, and that is the one which has its families: sent to several, signals
+// of one sender would overtake each other.
+func (b *Backend) publish(ctx context.Context, what, channel, payload string) error {
+	if b.clustered() {
+		_, err := b.run(ctx, what, b.scripts.signal, []string{b.space.families()}, []string{channel, payload})
+		return err
+	}
+	err := b.client.Do(ctx, b.client.B().Publish().Channel(channel).Message(payload).Build()).Error()
+	return b.fail(ctx, what, err, true)
 }
 
 // Listen shares one connection with all that listens in this backend. It buffers 4,096 signals.

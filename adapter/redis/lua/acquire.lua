@@ -1,5 +1,8 @@
--- Grants or renews. ARGV: name, owner, nonce, largest token that the caller has seen, data, time to live, channel of hints.
--- Answers {1, token}, {0, token, owner, data, ms left} when another holds it, {-1} when there is no larger token.
+-- Grants or renews. ARGV: name, owner, nonce, largest token that the caller has seen, data, time to live, channel of hints, for how
+-- long nothing is granted after the master changed ('0': no such time).
+-- Answers {1, token}, {0, token, owner, data, ms left} when another holds it, {-1} when there is no larger token, {-2, ms left} when
+-- the master changed. What a master replicates has an id, which every server that takes over changes: KEYS[4] notes it, and since
+-- when. Where there is no note, it may be lost with all that was granted: that is a change too.
 
 local name, owner, nonce, data = ARGV[1], ARGV[2], ARGV[3], ARGV[5]
 local held, ends = term(name)
@@ -9,6 +12,16 @@ if held then
   allow(KEYS[1])
   token, changed = held[2], held[3] ~= owner or held[4] ~= data
 else
+  if ARGV[8] ~= '0' then
+    local id = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
+    local seen = redis.call('HMGET', KEYS[4], 'id', 'since')
+    local since = tonumber(seen[2]) or now
+    if seen[1] ~= id then
+      since = now
+      redis.call('HSET', KEYS[4], 'id', id, 'since', text(now))
+    end
+    if since + ARGV[8] > now then return {-2, since + ARGV[8] - now} end
+  end
   local last = tonumber(redis.call('HGET', KEYS[3], name)) or 0
   local most = math.max(last + 1, ARGV[4] + 1, micros)
   if most >= 9007199254740992 then return {-1} end
