@@ -3,6 +3,7 @@ package testserver
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -42,6 +43,22 @@ func reserve() (addr string, free func() error, err error) {
 		return "", nil, errors.Join(err, syscall.Close(fd))
 	}
 	return addr, func() error { return syscall.Close(fd) }, nil
+}
+
+// deafen ends the listening of a socket that is about to be closed: a process that is being started has its copy for a moment, with
+// which it would listen on.
+func deafen(l net.Listener) error {
+	tcp, ok := l.(*net.TCPListener)
+	if !ok {
+		return fmt.Errorf("a listener of type %T cannot be deafened", l)
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var deaf error
+	err = raw.Control(func(fd uintptr) { deaf = syscall.Shutdown(int(fd), syscall.SHUT_RDWR) })
+	return errors.Join(err, deaf)
 }
 
 // children returns the processes that a process has started and that have not ended.

@@ -2,7 +2,10 @@
 
 package testserver
 
-import "syscall"
+import (
+	"net"
+	"syscall"
+)
 
 // dieWithParent does nothing here: only Linux can be asked. Servers end with their test, unless that is killed.
 func dieWithParent(*syscall.SysProcAttr) {}
@@ -17,3 +20,6 @@ func awaitDeath(int) error { return nil }
 func reserve() (addr string, free func() error, err error) {
 	return "127.0.0.1:0", func() error { return nil }, nil
 }
+
+// deafen leaves it to the closing: only Linux lets a listening socket be shut down.
+func deafen(net.Listener) error { return nil }

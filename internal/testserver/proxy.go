@@ -90,6 +90,9 @@ func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.listen != nil {
+		if err := deafen(p.listen); err != nil {
+			p.t.Errorf("testserver: proxy for %s: %v", p.target, err)
+		}
 		p.close(p.listen)
 		p.listen = nil
 	}
