@@ -28,12 +28,14 @@ func TestWhatIsPromisedFollowsFromHowTheServerIsSetUp(t *testing.T) {
 		{"no file", testserver.RedisConfig{Appendfsync: "off"}, port.DurableNone, []string{"The append-only file is off"}},
 		{
 			"any key may go",
-			testserver.RedisConfig{Lines: []string{"maxmemory-policy allkeys-lru"}}, port.DurableNone,
+			testserver.RedisConfig{Lines: []string{"maxmemory-policy allkeys-lru"}},
+			port.DurableNone,
 			[]string{"The server may evict any key when its memory is full (maxmemory-policy allkeys-lru), messages among them: set maxmemory-policy noeviction."},
 		},
 		{
 			"keys with an end may go",
-			testserver.RedisConfig{Lines: []string{"maxmemory-policy volatile-ttl"}}, port.DurableProcess,
+			testserver.RedisConfig{Lines: []string{"maxmemory-policy volatile-ttl"}},
+			port.DurableProcess,
 			[]string{"what is known of message IDs"},
 		},
 	} {
