@@ -120,14 +120,13 @@ func (j *janitor) turn(topic string) (won bool, err error) {
 	return err == nil, j.b.fail(j.b.ctx, "trim", err, true)
 }
 
-// trim removes what may be removed, and reports whether that was anything.
-func (b *Backend) trim(ctx context.Context, topic string) (any bool, err error) {
+// trim removes what may be removed.
+func (b *Backend) trim(ctx context.Context, topic string) (err error) {
 	cut := trimmed{more: true}
 	for cut.more && err == nil {
 		cut, err = b.trimSome(ctx, topic)
-		any = any || cut.some
 	}
-	return any, err
+	return err
 }
 
 // trimmed is what came of one run of the script.

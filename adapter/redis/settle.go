@@ -89,7 +89,7 @@ func (t *settling) settle(indices []int) {
 		indices = indices[n:]
 	}
 	for topic, again := range full {
-		_, err := t.b.trim(t.ctx, topic) // where it finds nothing, another may have been at it
+		err := t.b.trim(t.ctx, topic) // where it finds nothing, another may have been at it
 		if err != nil {
 			continue // they stay refused
 		}

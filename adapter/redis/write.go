@@ -33,7 +33,7 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 	}
 	err = b.write(ctx, &batch)
 	if full, ok := errors.AsType[*fullError](err); ok {
-		if _, e := b.trim(ctx, full.topic); e != nil { // where it finds nothing, another may have been at it
+		if e := b.trim(ctx, full.topic); e != nil { // where it finds nothing, another may have been at it
 			return errors.Join(err, e)
 		}
 		err = b.write(ctx, &batch)
