@@ -133,17 +133,17 @@ func (b *Backend) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.info["role"] == "master" {
-		if err := b.probe(ctx); err != nil {
-			return err
-		}
-	}
 	no := func(why string) error { return fmt.Errorf("redis: open %s: %s: %w", b.where, why, port.ErrUnsupported) }
 	switch {
 	case s.version() < 602:
 		return no(fmt.Sprintf("the server is version %q, at least 6.2 is needed", s.info["redis_version"]))
 	case s.info["cluster_enabled"] == "1":
 		return no("the server is part of a cluster, which this adapter does not support: give a server on its own")
+	}
+	if s.info["role"] == "master" {
+		if err := b.probe(ctx); err != nil {
+			return err
+		}
 	}
 	b.newer = s.version() >= 700
 	safe, _ := s.safe()

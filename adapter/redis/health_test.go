@@ -28,12 +28,14 @@ func TestWhatIsPromisedFollowsFromHowTheServerIsSetUp(t *testing.T) {
 		{"no file", testserver.RedisConfig{Appendfsync: "off"}, port.DurableNone, []string{"The append-only file is off"}},
 		{
 			"any key may go",
-			testserver.RedisConfig{Lines: []string{"maxmemory-policy allkeys-lru"}}, port.DurableNone,
+			testserver.RedisConfig{Lines: []string{"maxmemory-policy allkeys-lru"}},
+			port.DurableNone,
 			[]string{"The server may evict any key when its memory is full (maxmemory-policy allkeys-lru), messages among them: set maxmemory-policy noeviction."},
 		},
 		{
 			"keys with an end may go",
-			testserver.RedisConfig{Lines: []string{"maxmemory-policy volatile-ttl"}}, port.DurableProcess,
+			testserver.RedisConfig{Lines: []string{"maxmemory-policy volatile-ttl"}},
+			port.DurableProcess,
 			[]string{"what is known of message IDs"},
 		},
 	} {
@@ -99,6 +101,7 @@ func TestAReplicaIsTold(t *testing.T) {
 }
 
 func TestAGroupThatNobodyServesIsReported(t *testing.T) {
+	t.Parallel()
 	s := testserver.Redis(t, testserver.RedisConfig{})
 	r := direct(t, s)
 	b := open(t, redis.Config{URL: s.URL()})
@@ -150,6 +153,7 @@ func TestAGroupThatNobodyServesIsReported(t *testing.T) {
 }
 
 func TestATopicThatCannotBeTrimmedIsReportedAndHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	s := testserver.Redis(t, testserver.RedisConfig{})
 	r := direct(t, s)
 	b := open(t, redis.Config{URL: s.URL()})

@@ -57,13 +57,26 @@ func TestAKeyThatHoldsAnotherTypeIsNamedAndNothingHappens(t *testing.T) {
 		},
 	}
 	for _, c := range []struct{ key, kind, call string }{
-		{"topic:{orders}", "hash", "write"}, {"log:{orders}", "stream", "write"}, {"known:{orders}:0", "set", "write"},
-		{"known:{orders}:2", "set", "write"}, {"steps:{orders}:1", "set", "write"}, {"later:{orders}", "zset", "later"},
-		{"own:{orders}:g", "hash", "addressed"}, {"state:{orders}:g", "hash", "addressed"}, {"wait:{orders}:g", "zset", "addressed"},
-		{"fences:{orders}", "hash", "fence"}, {"group:{orders}:g", "hash", "fetch"}, {"loans:{orders}:g", "zset", "fetch"},
-		{"wait:{orders}:g", "zset", "fetch"}, {"log:{orders}", "stream", "join"}, {"known:{orders}:1", "set", "declare"},
-		{"log:{orders}", "stream", "read"}, {"tokens:{orders}", "hash", "acquire"}, {"ends:{orders}", "zset", "acquire"},
-		{"kv:{orders}/1", "string", "getttl"}, {"log:{orders}", "stream", "inspect"},
+		{"topic:{orders}", "hash", "write"},
+		{"log:{orders}", "stream", "write"},
+		{"known:{orders}:0", "set", "write"},
+		{"known:{orders}:2", "set", "write"},
+		{"steps:{orders}:1", "set", "write"},
+		{"later:{orders}", "zset", "later"},
+		{"own:{orders}:g", "hash", "addressed"},
+		{"state:{orders}:g", "hash", "addressed"},
+		{"wait:{orders}:g", "zset", "addressed"},
+		{"fences:{orders}", "hash", "fence"},
+		{"group:{orders}:g", "hash", "fetch"},
+		{"loans:{orders}:g", "zset", "fetch"},
+		{"wait:{orders}:g", "zset", "fetch"},
+		{"log:{orders}", "stream", "join"},
+		{"known:{orders}:1", "set", "declare"},
+		{"log:{orders}", "stream", "read"},
+		{"tokens:{orders}", "hash", "acquire"},
+		{"ends:{orders}", "zset", "acquire"},
+		{"kv:{orders}/1", "string", "getttl"},
+		{"log:{orders}", "stream", "inspect"},
 	} {
 		key, other := "muster:"+c.key, []string{"SET", "muster:" + c.key, "x"}
 		if c.kind == "string" {
