@@ -199,7 +199,7 @@ func TestTheAccessListOfTheManualIsEnoughAndOneThatIsNotIsNamed(t *testing.T) {
 		t.Errorf("%d keys cleared: %v", n, err)
 	}
 	refuse(t, redis.Config{URL: set("some", permitted+" -xadd -zadd")}, port.ErrUnavailable, "access list forbids this user", "XADD, ZADD", "docs/redis.md")
-	refuse(t, redis.Config{URL: set("elsewhere", permitted+" resetkeys ~other:*")}, port.ErrUnavailable, "access list", "one of the keys")
+	refuse(t, redis.Config{URL: set("elsewhere", permitted+" resetkeys ~other:*")}, port.ErrUnavailable, "access list", "key")
 	refuse(t, redis.Config{URL: set("mute", permitted+" resetchannels &other:*")}, port.ErrUnavailable, "PUBLISH")
 	refuse(t, redis.Config{URL: set("none", "-@all +hello +auth +client +ping")}, port.ErrUnavailable, "access list")
 
