@@ -25,7 +25,7 @@ type Config struct {
 	PasswordEnv  string         // environment variable with the password, read at each connection; default none
 	PasswordFile string         // file with the password, of which a last line break is cut off, read at each connection; default none
 	TLS          *tls.Config    // for rediss://; default the system's roots and the host's name
-	Timeout      time.Duration  // of dialing and of an answer; a server that is silent for twice as long is given up; default 5 s
+	Timeout      time.Duration  // of dialing and of an answer; a server that is silent for twice as long, or 2 s, is given up; default 5 s
 	AllowClear   bool           // leave to Clear; default false
 	Replicas     int            // replicas that must have a new lease before Acquire returns it; default 0
 	Quarantine   time.Duration  // how long after a change of the master, and after the first Acquire of all, no new lease is granted: at least the longest time to live of one; default none

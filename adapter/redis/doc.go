@@ -1,4 +1,5 @@
-// Package redis is the backend on Redis 6.2 and later, or Valkey, on one server: every port of package port by rueidis.
+// Package redis is the backend on Redis 6.2 and later, or Valkey, on one server, behind sentinels or in a cluster:
+// every port of package port by rueidis.
 //
 // Each step is one Lua script, sent by EVALSHA, that checks everything before its first write; scripts do not roll back. All
 // keys of a family of names share a hash tag, and a script is given all of its keys. Time is the server's. Nothing blocks on

@@ -35,8 +35,10 @@ var refusals = []struct{ sign, remedy string }{
 	{"MUSTER ", "the keys of the topic are not whole"},
 }
 
-// forbidden is in the answer when the access list stops a script in its midst.
-const forbidden = "The user executing the script"
+// forbidden reports whether the access list stopped a script in its midst, in the words of servers up to 7.0 and from 7.2 on.
+func forbidden(answer string) bool {
+	return strings.Contains(answer, "The user executing the script") || strings.Contains(answer, "ACL failure in script")
+}
 
 // fail wraps err of what was done with the sentinel that fits. Writes says whether it may have had an effect. What is left out when
 // it is "": then the caller says it.
@@ -84,7 +86,7 @@ func refused(answer string, writes bool) error {
 	switch {
 	case strings.Contains(answer, "WRONGTYPE"):
 		return fmt.Errorf("%w: somebody else keeps another type of value under a key of this namespace: delete it, or use another namespace: %s", port.ErrInvalid, answer)
-	case strings.Contains(answer, forbidden):
+	case forbidden(answer):
 		return fmt.Errorf("%w: the server's access list does not let this user do all of it: docs/redis.md names what is needed: %s", unknown, answer)
 	default:
 		return fmt.Errorf("%w: %s", unknown, answer)

@@ -101,6 +101,7 @@ func TestAReplicaIsTold(t *testing.T) {
 }
 
 func TestAGroupThatNobodyServesIsReported(t *testing.T) {
+	t.Parallel()
 	s := testserver.Redis(t, testserver.RedisConfig{})
 	r := direct(t, s)
 	b := open(t, redis.Config{URL: s.URL()})
@@ -152,6 +153,7 @@ func TestAGroupThatNobodyServesIsReported(t *testing.T) {
 }
 
 func TestATopicThatCannotBeTrimmedIsReportedAndHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	s := testserver.Redis(t, testserver.RedisConfig{})
 	r := direct(t, s)
 	b := open(t, redis.Config{URL: s.URL()})

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -108,7 +107,7 @@ func (h *hub) run() {
 		select {
 		case <-t.C:
 		case a := <-h.asks:
-			a.done <- h.later(why)
+			a.done <- why
 		case <-h.b.ctx.Done():
 		}
 		t.Stop()
@@ -116,11 +115,6 @@ func (h *hub) run() {
 }
 
 var errEnded = errors.New("the connection that listened has ended")
-
-// later is what an ask is answered while there is no connection.
-func (h *hub) later(why error) error {
-	return fmt.Errorf("no connection that listens: %s: %w: %w", h.b.where, port.ErrUnavailable, why)
-}
 
 // listen has one connection for as long as it holds, and tells why it does not any more.
 func (h *hub) listen() error {

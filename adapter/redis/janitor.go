@@ -120,19 +120,20 @@ func (j *janitor) turn(topic string) (won bool, err error) {
 	return err == nil, j.b.fail(j.b.ctx, "trim", err, true)
 }
 
-// trim removes what may be removed.
-func (b *Backend) trim(ctx context.Context, topic string) (err error) {
+// trim removes what may be removed, and reports whether a group keeps something that is over a limit.
+func (b *Backend) trim(ctx context.Context, topic string) (kept bool, err error) {
 	cut := trimmed{more: true}
 	for cut.more && err == nil {
 		cut, err = b.trimSome(ctx, topic)
 	}
-	return err
+	return cut.kept, err
 }
 
 // trimmed is what came of one run of the script.
 type trimmed struct {
-	some, more bool   // whether it removed any, and whether there may be more
-	held       string // the group that keeps what is over a limit while nobody has a message of it on loan
+	more bool   // there may be more to remove
+	kept bool   // a group keeps something that is over a limit
+	held string // the group that keeps what is over a limit while nobody has a message of it on loan
 }
 
 // trimSome runs the script once, which removes up to 2,000 entries and about 64 MiB.
@@ -150,6 +151,6 @@ func (b *Backend) trimSome(ctx context.Context, topic string) (trimmed, error) {
 		return trimmed{more: true}, nil
 	}
 	r := reply{list: m}
-	cut := trimmed{some: r.int() > 0, more: r.int() == 1, held: r.text()}
+	cut := trimmed{more: r.int() == 1, kept: r.int() == 1, held: r.text()}
 	return cut, b.fail(ctx, what, r.err, true)
 }

@@ -107,7 +107,7 @@ func TestOneAnswerIsBoundedWhateverTheSizesAre(t *testing.T) {
 	b := open(t, redis.Config{URL: s.URL()})
 	g := group("orders", "c1")
 	join(t, b, g)
-	const small, large, size = 1000, 8, 8 << 20
+	const small, large, size = 1000, 3, 8 << 20
 	for i := range small {
 		if i%100 == 0 {
 			var m []port.Message

@@ -18,7 +18,7 @@ const (
 	mostWeight      = 4 << 20
 )
 
-// Settle settles up to 500 in one script. Those that met a full topic are tried once more after it was trimmed. Where the server refuses
+// Settle settles up to 500 in one script. Those that met a full topic are tried again after it was trimmed. Where the server refuses
 // a script for one of its settlements, because its memory is full or a key is of another type, the others are tried without.
 func (b *Backend) Settle(ctx context.Context, g port.Group, s ...port.Settlement) []error {
 	if err := g.CheckMember(b.caps); err != nil {
@@ -70,7 +70,6 @@ func (t *settling) valid() []int {
 }
 
 func (t *settling) settle(indices []int) {
-	full := map[string][]int{}
 	for len(indices) > 0 {
 		n, parts, bytes := 0, 0, 0
 		for n < len(indices) && n < mostSettlements && parts < mostParts && bytes < mostWeight {
@@ -81,19 +80,30 @@ func (t *settling) settle(indices []int) {
 		}
 		t.send(indices[:n])
 		t.apart(indices[:n])
-		for _, i := range indices[:n] {
-			if f, ok := errors.AsType[*fullError](t.errs[i]); ok {
+		t.again(indices[:n])
+		indices = indices[n:]
+	}
+}
+
+// again trims the topics that some met full, and sends those once more, as Write does.
+func (t *settling) again(indices []int) {
+	held := map[string]bool{} // by a group: they stay refused
+	for range mostTrims {
+		full := map[string][]int{}
+		for _, i := range indices {
+			if f, ok := errors.AsType[*fullError](t.errs[i]); ok && !held[f.topic] {
 				full[f.topic] = append(full[f.topic], i)
 			}
 		}
-		indices = indices[n:]
-	}
-	for topic, again := range full {
-		err := t.b.trim(t.ctx, topic) // where it finds nothing, another may have been at it
-		if err != nil {
-			continue // they stay refused
+		if len(full) == 0 {
+			return
 		}
-		t.send(again)
+		for topic, some := range full {
+			kept, err := t.b.trim(t.ctx, topic)
+			if held[topic] = kept || err != nil; !held[topic] {
+				t.send(some)
+			}
+		}
 	}
 }
 

@@ -179,13 +179,19 @@ func TestAFetchThatIsRefusedLosesNoMessageThatWaits(t *testing.T) {
 	join(t, b, g)
 	m := message("orders", "addressed")
 	m.Group = "g"
+	write(t, b, message("orders", "returned"))
+	back := port.Settlement{Receipt: fetch(t, b, g, 1)[0].Receipt, Verdict: port.Return}
+	if err := b.Settle(t.Context(), g, back)[0]; err != nil {
+		t.Fatal(err)
+	}
+	r.awaitTime(time.UnixMilli(r.now())) // the other waits behind it
 	write(t, b, m)
 	r.do("RENAME", "muster:own:{orders}:g", "aside")
 	r.do("SET", "muster:own:{orders}:g", "x")
-	_, err := b.Fetch(t.Context(), g, 1)
+	_, err := b.Fetch(t.Context(), g, 2)
 	wantError(t, "fetch", err, port.ErrInvalid, "muster:own:{orders}:g")
 	r.do("RENAME", "aside", "muster:own:{orders}:g")
-	if got := fetch(t, b, g, 1); len(got) != 1 || got[0].Message.ID != "addressed" {
+	if got := fetch(t, b, g, 2); len(got) != 2 || got[0].Message.ID != "returned" || got[1].Message.ID != "addressed" {
 		t.Errorf("fetched %v", got)
 	}
 }

@@ -11,8 +11,11 @@ import (
 // mostStep is how many bytes one step may carry in all: a server copies them twice.
 const mostStep = 128 << 20
 
-// Write makes the step in one script. A full topic is trimmed, and the step tried once more. A step that carries more than 128 MiB
-// is [port.ErrInvalid], as it is in Settle.
+// mostTrims is how often a step that meets a full topic is tried again.
+const mostTrims = 10
+
+// Write makes the step in one script. A full topic is trimmed, and the step tried again, up to 10 times: others may
+// fill what was trimmed. A step that carries more than 128 MiB is [port.ErrInvalid], as it is in Settle.
 func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 	err := batch.Check(b.caps, "")
 	if err == nil {
@@ -32,8 +35,12 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 		return err
 	}
 	err = b.write(ctx, &batch)
-	if full, ok := errors.AsType[*fullError](err); ok {
-		if e := b.trim(ctx, full.topic); e != nil { // where it finds nothing, another may have been at it
+	for range mostTrims {
+		full, ok := errors.AsType[*fullError](err)
+		if !ok {
+			break
+		}
+		if kept, e := b.trim(ctx, full.topic); e != nil || kept {
 			return errors.Join(err, e)
 		}
 		err = b.write(ctx, &batch)

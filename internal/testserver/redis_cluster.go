@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -128,4 +129,32 @@ func (k *RedisCluster) MoveSlot(key string) {
 	}
 	must(k.t, to.Addr(), "CLUSTER", "SETSLOT", slot, "NODE", target)
 	must(k.t, from.Addr(), "CLUSTER", "SETSLOT", slot, "NODE", target)
+	k.awaitEpoch(to)
+}
+
+// awaitEpoch returns when every running node knows of the epoch that s has: one that did not would take the same for the next slot, and
+// two nodes could claim it.
+func (k *RedisCluster) awaitEpoch(s *Server) {
+	k.t.Helper()
+	want := epoch(must(k.t, s.Addr(), "CLUSTER", "INFO"), "cluster_my_epoch")
+	for _, other := range k.Nodes {
+		if other.Pid() == 0 {
+			continue
+		}
+		await(k.t, "all nodes know of the move", other.Addr(), func(answer string) bool {
+			return epoch(answer, "cluster_current_epoch") >= want
+		}, "CLUSTER", "INFO")
+	}
+}
+
+// epoch is a number of CLUSTER INFO, or 0.
+func epoch(info, name string) int {
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			if n, err := strconv.Atoi(strings.TrimSpace(value)); err == nil {
+				return n
+			}
+		}
+	}
+	return 0
 }

@@ -4,8 +4,12 @@
 local no = {}
 local function try(...)
   local answer = redis.pcall(...)
-  if type(answer) == 'table' and answer.err and (string.find(answer.err, 'executing the script', 1, true) or string.find(answer.err, 'NOPERM', 1, true)) then
-    no[#no + 1] = (...)
+  local err = type(answer) == 'table' and answer.err or ''
+  for _, sign in ipairs({'user executing the script', 'ACL failure', 'NOPERM'}) do -- up to 7.0, from 7.2 on, and as a code
+    if string.find(err, sign, 1, true) then
+      no[#no + 1] = (...)
+      return
+    end
   end
 end
 local key = KEYS[1]

@@ -1,6 +1,6 @@
 -- Removes the oldest entries that are over a limit and that no group needs. KEYS: 1 topics, 2 the topic, then its groups from 8 on,
--- 8 keys each. ARGV: the groups' names. Answers {how many it removed, 1 when there may be more, the group that keeps what is over a
--- limit while nobody has a message of it on loan, or ''}; 'changed' when the groups are others.
+-- 8 keys each. ARGV: the groups' names. Answers {1 when there may be more, 1 when a group keeps what is over a limit, that group when
+-- nobody has a message of it on loan, or ''}; 'changed' when the groups are others.
 
 local t = topic(2)
 if not t.era then return {0, 0, ''} end
@@ -45,4 +45,4 @@ if keeps ~= (redis.call('HGET', KEYS[2], 'held') or '') then
   redis.call('HSET', KEYS[2], 'held', keeps, 'since', text(now))
 end
 finish()
-return {removed, more, keeps}
+return {more, held and 1 or 0, keeps}
