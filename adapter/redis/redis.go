@@ -95,7 +95,12 @@ func (b *Backend) connect(ctx context.Context, c Config) error {
 	}
 	text, err := b.client.Do(ctx, b.client.B().Info().Section("cluster").Build()).ToString()
 	if err != nil {
-		return errors.Join(b.fail(ctx, "open", err, false), b.Close())
+		if ctx.Err() != nil {
+			err = fmt.Errorf("redis: open %s: %w: %w", b.where, port.ErrUnavailable, context.Cause(ctx))
+		} else {
+			err = b.fail(ctx, "open", err, false)
+		}
+		return errors.Join(err, b.Close())
 	}
 	if pairs(text)["cluster_enabled"] != "1" {
 		return nil
