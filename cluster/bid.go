@@ -187,7 +187,10 @@ func (b *bid) waited(cause error, g grant, last error) error {
 // may have been lost. Those who wait are spread, and the one who comes first is not later than a fiftieth of the lease.
 func (b *bid) look(left time.Duration) time.Duration {
 	spread := time.Duration(float64(b.terms.Lease/50) * b.terms.Random())
-	return min(max(left, 0)+time.Millisecond+spread, b.terms.Period+spread)
+	if left <= 0 { // it is ending, or the backend cannot tell
+		left = b.terms.Period / 8
+	}
+	return min(left+time.Millisecond, b.terms.Period) + spread
 }
 
 // backoff is when a backend that does not answer is asked again.

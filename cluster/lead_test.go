@@ -295,7 +295,10 @@ func TestNewsEndWithTheLoopTheCtxAndTheBackend(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range news {
+		for term, err := range news {
+			if term.Token != 0 || err != nil {
+				t.Errorf("%+v, %v", term, err)
+			}
 			break
 		}
 		news, err = Leaders(t.Context(), handle, "")
@@ -306,7 +309,7 @@ func TestNewsEndWithTheLoopTheCtxAndTheBackend(t *testing.T) {
 		for _, err := range news {
 			last = err
 			if last == nil {
-				_ = handle.Close()
+				last = handle.Close()
 			}
 		}
 		if !errors.Is(last, port.ErrClosed) {

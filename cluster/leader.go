@@ -91,13 +91,13 @@ func watch[T any](ctx context.Context, l port.Leases, name string, wait time.Dur
 	// listen returns what its function does, and that is nothing to tell: see and fail have told it.
 	_ = listen(ctx, l, name, period, func(w *waiter) error {
 		for {
-			if w.wait(ctx, wait) != nil {
-				return nil
+			if cause := w.wait(ctx, wait); cause != nil {
+				return cause
 			}
 			now, next, err := look()
 			switch {
 			case ctx.Err() != nil:
-				return nil
+				return context.Cause(ctx)
 			case err == nil:
 				failed, wait = false, next
 				if !see(now) {

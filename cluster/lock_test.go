@@ -445,3 +445,28 @@ func TestWhoHoldsWhatGoesByANameIsListed(t *testing.T) {
 		}
 	})
 }
+
+// vague is a backend that cannot tell how long a lease still lasts.
+type vague struct{ port.Leases }
+
+func (v vague) Acquire(ctx context.Context, want port.Lease, ttl time.Duration) (port.Lease, error) {
+	got, err := v.Leases.Acquire(ctx, want, ttl)
+	if err != nil {
+		got.TTL = 0
+	}
+	return got, err
+}
+
+func TestABackendThatCannotTellHowLongItLastsIsNotAskedAllTheTime(t *testing.T) {
+	bubble(t, func(t *testing.T, b *memory.Backend) {
+		if _, err := b.Acquire(t.Context(), port.Lease{Name: "lock.x", Owner: "gone", Nonce: "n"}, 15*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		handle, c := watched(b)
+		start := time.Now()
+		err := Lock(t.Context(), vague{handle}, Hold{Name: "x", Log: quiet}, func(context.Context, Term) error { return nil })
+		if took := time.Since(start); err != nil || took > 16*time.Second || c.of("acquire") > 27 {
+			t.Errorf("%v after %v and %v", err, took, c.count)
+		}
+	})
+}

@@ -11,8 +11,8 @@ import (
 
 // Holder is one lease that somebody has.
 type Holder struct {
-	Kind string // lead, lock, slot (of a semaphore), read or write
-	Slot int    // of a semaphore, or of the readers of a lock
+	Kind string // lead, lock, or slot of a semaphore
+	Slot int    // of a semaphore
 	Term        // its Name is that of the election, lock or semaphore
 }
 

@@ -16,6 +16,7 @@ import (
 // Five candidates with a TTL of 3 s. Round after round the leader is stopped for 0.5 to 15 s, or cut off from the server for 1 to
 // 10 s, silently or not, or killed and started again.
 func TestALeaderThatIsStoppedCutOffOrKilledNeverOverlapsWithTheNext(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, testserver.RedisConfig{})
 	all := five(s)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -73,6 +74,7 @@ func TestALeaderThatIsStoppedCutOffOrKilledNeverOverlapsWithTheNext(t *testing.T
 func TestTokensNeverGoBackWhenTheServerIsKilled(t *testing.T) {
 	for name, c := range map[string]testserver.RedisConfig{"it kept its state": {}, "it lost its state": {Appendfsync: "off"}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newStage(t, c)
 			all := []*process{s.start("a"), s.start("b")}
 			for range scale(1, 10) {
