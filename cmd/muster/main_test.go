@@ -23,7 +23,7 @@ const wordcount = "../../examples/wordcount/requirements.md"
 func command(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	status = run(t.Context(), args, &out, &errs)
+	status = run(t.Context(), args, strings.NewReader(""), &out, &errs)
 	return status, out.String(), errs.String()
 }
 
@@ -145,7 +145,7 @@ func TestAnInterruptEndsTheRun(t *testing.T) {
 	var errs bytes.Buffer
 	folder := t.TempDir()
 	go func() {
-		done <- run(ctx, []string{"run", "--out", folder, wordcount}, out, &errs)
+		done <- run(ctx, []string{"run", "--out", folder, wordcount}, strings.NewReader(""), out, &errs)
 		if err := out.Close(); err != nil {
 			t.Error(err)
 		}
