@@ -71,6 +71,7 @@ func root() *cobra.Command {
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	cmd.AddCommand(runCommand(), versionCommand(), publishCommand(), tailCommand(), topicsCommand(), groupsCommand(), dropCommand(),
 		deadCommand(), kvCommand(), healthCommand(), statsCommand())
+	cmd.AddCommand(membersCommand(), leaderCommand(), whoCommand(), leadCommand(), lockCommand(), wardCommand())
 	return cmd
 }
 
@@ -102,6 +103,9 @@ func between(low, high int, want string) cobra.PositionalArgs {
 // status is the exit status of err.
 func status(err error) int {
 	_, badUsage := errors.AsType[*usageError](err)
+	if ended, ok := errors.AsType[*commandError](err); ok {
+		return ended.status
+	}
 	switch {
 	case err == nil:
 		return exitOK

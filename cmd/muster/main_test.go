@@ -17,6 +17,16 @@ import (
 	"github.com/musterhq/muster/delivery"
 )
 
+// asItself makes the test binary the program, for tests that need processes of their own.
+const asItself = "MUSTER_TEST_AS_ITSELF"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asItself) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
 const wordcount = "../../examples/wordcount/requirements.md"
 
 // command runs a command line in this process.
