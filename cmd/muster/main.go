@@ -1,5 +1,5 @@
 // Command muster is the binary: it joins adapters to the rooms that do the work, and prints. `muster run` makes a deployed program
-// of a requirements file.
+// of a requirements file; the others are an operator's and a shell script's hands on a backend.
 //
 // What may not enter: logic that a library could hold.
 package main
@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -31,20 +32,26 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second signal ends the process at once
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is the whole program but its process: the exit status.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	cmd := root()
 	cmd.SetArgs(args)
+	cmd.SetIn(stdin)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
 	err := cmd.ExecuteContext(ctx)
 	if err != nil {
-		_, _ = fmt.Fprintln(stderr, "muster:", err) // there is nowhere else to tell it
+		_, _ = fmt.Fprintln(stderr, "muster:", sentence(err)) // there is nowhere else to tell it
 	}
 	return status(err)
+}
+
+// sentence is err on one line, with nothing in it that a terminal obeys.
+func sentence(err error) string {
+	return printable(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
 }
 
 func root() *cobra.Command {
@@ -62,7 +69,9 @@ func root() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
-	cmd.AddCommand(runCommand(), versionCommand())
+	cmd.AddCommand(runCommand(), versionCommand(), publishCommand(), tailCommand(), topicsCommand(), groupsCommand(), dropCommand(),
+		deadCommand(), kvCommand(), healthCommand(), statsCommand())
+	cmd.AddCommand(membersCommand(), leaderCommand(), whoCommand(), leadCommand(), lockCommand(), wardCommand())
 	return cmd
 }
 
@@ -78,9 +87,13 @@ func usage(cmd *cobra.Command, err error) error {
 }
 
 // exactly is cobra.ExactArgs with an error that says what is wanted.
-func exactly(n int, want string) cobra.PositionalArgs {
+func exactly(n int, want string) cobra.PositionalArgs { return between(n, n, want) }
+
+func atMost(n int, want string) cobra.PositionalArgs { return between(0, n, want) }
+
+func between(low, high int, want string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != n {
+		if len(args) < low || len(args) > high {
 			return usage(cmd, fmt.Errorf("%d arguments, wanted is %s", len(args), want))
 		}
 		return nil
@@ -90,6 +103,9 @@ func exactly(n int, want string) cobra.PositionalArgs {
 // status is the exit status of err.
 func status(err error) int {
 	_, badUsage := errors.AsType[*usageError](err)
+	if ended, ok := errors.AsType[*commandError](err); ok {
+		return ended.status
+	}
 	switch {
 	case err == nil:
 		return exitOK

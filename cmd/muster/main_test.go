@@ -17,13 +17,23 @@ import (
 	"github.com/musterhq/muster/delivery"
 )
 
+// asItself makes the test binary the program, for tests that need processes of their own.
+const asItself = "MUSTER_TEST_AS_ITSELF"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asItself) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
 const wordcount = "../../examples/wordcount/requirements.md"
 
 // command runs a command line in this process.
 func command(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	status = run(t.Context(), args, &out, &errs)
+	status = run(t.Context(), args, strings.NewReader(""), &out, &errs)
 	return status, out.String(), errs.String()
 }
 
@@ -145,7 +155,7 @@ func TestAnInterruptEndsTheRun(t *testing.T) {
 	var errs bytes.Buffer
 	folder := t.TempDir()
 	go func() {
-		done <- run(ctx, []string{"run", "--out", folder, wordcount}, out, &errs)
+		done <- run(ctx, []string{"run", "--out", folder, wordcount}, strings.NewReader(""), out, &errs)
 		if err := out.Close(); err != nil {
 			t.Error(err)
 		}

@@ -29,17 +29,8 @@ type progress struct {
 }
 
 func newProgress(f runFlags, out io.Writer) *progress {
-	return &progress{out: out, json: f.json, live: !f.json && isTerminal(out)}
-}
-
-// isTerminal reports whether w is a character device, such as a terminal, that knows how to clear a line.
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	if !ok || os.Getenv("TERM") == "dumb" {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	// A dumb terminal does not know how to clear a line.
+	return &progress{out: out, json: f.json, live: !f.json && isTerminal(out) && os.Getenv("TERM") != "dumb"}
 }
 
 // follow prints the news until they end.

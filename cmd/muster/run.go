@@ -17,7 +17,6 @@ import (
 	"github.com/musterhq/muster/adapter/dir"
 	"github.com/musterhq/muster/adapter/env"
 	"github.com/musterhq/muster/adapter/local"
-	"github.com/musterhq/muster/adapter/memory"
 	"github.com/musterhq/muster/adapter/scripted"
 	"github.com/musterhq/muster/bus"
 	"github.com/musterhq/muster/delivery"
@@ -27,20 +26,21 @@ import (
 
 // runFlags are the flags of muster run.
 type runFlags struct {
+	backendFlags
 	out     string
 	model   string
 	script  string
-	json    bool
 	verbose bool
 }
 
 func runCommand() *cobra.Command {
-	var f runFlags
+	f := runFlags{backendFlags: backendFlags{alone: true}}
 	cmd := &cobra.Command{
 		Use:   "run REQUIREMENTS.md",
 		Short: "Make a tested, certified, deployed program of a requirements file",
 		Long: `Makes a tested, certified, deployed program of a requirements file: plan, code, validate (go vet, build and test), certify (policy,
-signature), deploy (an atomic switch of DIR/current), monitor (probe, roll back). Every step goes over the bus, in this process.
+signature), deploy (an atomic switch of DIR/current), monitor (probe, roll back). Every step goes over the bus: in this process, or on
+the backend that is named.
 
 The exit status is 0 only when the program is deployed and healthy. An interrupt ends the run after what is under way, within
 ten seconds; a second one ends the process at once.`,
@@ -50,11 +50,11 @@ ten seconds; a second one ends the process at once.`,
 			return deliver(cmd.Context(), f, args[0], cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
+	f.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.out, "out", "release", "directory to release into; made when it is not there")
 	flags.StringVar(&f.model, "model", "scripted", "who answers; scripted: a script file that stands in for a model")
 	flags.StringVar(&f.script, "script", "", "script file of the scripted model (default script.json beside the requirements file)")
-	flags.BoolVar(&f.json, "json", false, "print each record and the summary as a line of JSON")
 	flags.BoolVar(&f.verbose, "verbose", false, "log what the bus decides, on standard error")
 	cobra.CheckErr(cmd.MarkFlagDirname("out"))
 	cobra.CheckErr(cmd.RegisterFlagCompletionFunc("model", cobra.FixedCompletions([]string{"scripted"}, cobra.ShellCompDirectiveNoFileComp)))
@@ -92,7 +92,10 @@ func deliver(ctx context.Context, f runFlags, file string, stdout, stderr io.Wri
 	if err != nil {
 		return err
 	}
-	b := memory.New(memory.Config{})
+	b, err := f.open(ctx)
+	if err != nil {
+		return advise(err)
+	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 	started, err := p.Start(ctx, b, "", delivery.Requirements{Name: filepath.Base(file), Text: string(text)})
 	if err != nil {

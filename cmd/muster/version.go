@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -9,15 +10,23 @@ import (
 )
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
+	asJSON := false
+	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version and what it was built with",
 		Args:  exactly(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "muster", version(debug.ReadBuildInfo()), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
+			s := newScreen(cmd.OutOrStdout(), asJSON)
+			v, platform := version(debug.ReadBuildInfo()), runtime.GOOS+"/"+runtime.GOARCH
+			if s.json {
+				return errors.Join(s.value(map[string]string{"version": v, "go": runtime.Version(), "platform": platform}), s.flush())
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "muster", v, runtime.Version(), platform)
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one value on a line")
+	return cmd
 }
 
 // version is what the build knows of itself: the module's version, or the commit that it was built from.

@@ -1,7 +1,6 @@
 package hold
 
 import (
-	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -35,7 +34,7 @@ func NewBook[K comparable](c Config) (*Book[K], error) {
 // to be granted uses up the loans before they arrive: they are Due at once, or Lost. So it waits for a small part of
 // Lease, or its caller relies on the store alone (receipts that are fenced) and passes the moment of the receipt.
 func (b *Book[K]) Add(sent Instant, loans ...K) {
-	l := loan{sent: sent, due: b.terms.jittered(b.terms.Period, rand.Float64())}
+	l := loan{sent: sent, due: b.terms.jittered(b.terms.Period, b.terms.Random())}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, k := range loans {
@@ -45,14 +44,14 @@ func (b *Book[K]) Add(sent Instant, loans ...K) {
 
 // Extended enters that loans were extended by a request that was sent at the given moment. What is not in the book stays out.
 func (b *Book[K]) Extended(sent Instant, loans ...K) {
-	due := b.terms.jittered(b.terms.Period, rand.Float64())
+	due := b.terms.jittered(b.terms.Period, b.terms.Random())
 	b.update(loans, func(loan) loan { return loan{sent: sent, due: due} })
 }
 
 // Failed enters that it is not known whether loans were extended. They are Due again after an eighth of Period, then after twice
 // as long each time, as long as that is before they are Lost. What is not in the book stays out.
 func (b *Book[K]) Failed(loans ...K) {
-	now, rnd := b.terms.Clock.Now(), rand.Float64()
+	now, rnd := b.terms.Clock.Now(), b.terms.Random()
 	b.update(loans, func(l loan) loan {
 		e := now.Sub(l.sent)
 		l.failures++

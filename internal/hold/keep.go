@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -44,7 +43,7 @@ func Keep(ctx context.Context, c Config, sent Instant, renew func(context.Contex
 		cancel: cancel,
 		ended:  make(chan struct{}),
 		sent:   sent,
-		next:   terms.jittered(terms.Period, rand.Float64()),
+		next:   terms.jittered(terms.Period, terms.Random()),
 	}
 	now := terms.Clock.Now()
 	if k.expired(now) {
@@ -158,7 +157,7 @@ func (k *keeper) hear(now Instant, a answer) bool {
 	switch {
 	case a.err == nil:
 		k.failures, k.failure = 0, nil
-		k.sent, k.next = a.sent, k.terms.jittered(k.terms.Period, rand.Float64())
+		k.sent, k.next = a.sent, k.terms.jittered(k.terms.Period, k.terms.Random())
 		if k.doubt = k.doubt && a.gaps != k.gaps; k.doubt {
 			k.next = 0 // it was sent before the gap: once more, at once
 		}
@@ -174,7 +173,7 @@ func (k *keeper) hear(now Instant, a answer) bool {
 		k.failure = a.err
 		e := now.Sub(k.sent)
 		k.next = never
-		if wait := k.terms.retryAfter(k.failures, k.terms.StepDown-e, rand.Float64()); wait != never {
+		if wait := k.terms.retryAfter(k.failures, k.terms.StepDown-e, k.terms.Random()); wait != never {
 			k.next = e + wait
 		}
 	}

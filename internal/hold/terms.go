@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"time"
 )
 
@@ -33,6 +34,9 @@ type Config struct {
 	Lost        error         // matched by a renewal that is refused for good, and by every cause of loss; default ErrLost
 	Overran     func()        // called once when fn has not returned Drain after the loss; default none
 	Clock       Clock         // default the machine's
+	// Random returns a number from 0 up to 1, which chooses a point of the jitter, and is safe for concurrent use; default that of
+	// math/rand/v2.
+	Random func() float64
 }
 
 // Terms is a Config with its defaults, and what follows from it. All times count from the moment before the request
@@ -89,6 +93,9 @@ func (c Config) filled() Config {
 	}
 	if c.Lost == nil {
 		c.Lost = ErrLost
+	}
+	if c.Random == nil {
+		c.Random = rand.Float64
 	}
 	return c
 }

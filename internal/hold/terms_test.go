@@ -101,3 +101,15 @@ func TestAttemptsAndRetriesFitIntoWhatIsLeft(t *testing.T) {
 		t.Errorf("the wait is %v, want never", got)
 	}
 }
+
+func TestTheJitterIsTheCallersToChoose(t *testing.T) {
+	for rnd, want := range map[float64]time.Duration{0: 850 * time.Millisecond, 0.5: time.Second} {
+		terms, err := Config{Lease: time.Second * 3, Random: func() float64 { return rnd }}.Terms()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := terms.jittered(time.Second, terms.Random()); got != want {
+			t.Errorf("%v is jittered to %v, want %v", rnd, got, want)
+		}
+	}
+}

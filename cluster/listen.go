@@ -1,0 +1,73 @@
+package cluster
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/musterhq/muster/port"
+)
+
+// waiter waits for hints, and for the time to look without one.
+type waiter struct{ hints chan struct{} }
+
+// wait returns after d, or sooner after a hint; the cause of ctx when that ends.
+func (w *waiter) wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-w.hints:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+func (w *waiter) hint() {
+	select {
+	case w.hints <- struct{}{}:
+	default: // one that nobody has looked for yet says the same
+	}
+}
+
+// listen runs fn with a waiter that gets a hint for each one about the lease, or about any lease of a prefix that ends with a
+// dot, and one whenever it begins to listen: what happened before may have been missed. Where hints cannot be had it tries again
+// every period, and fn's own looking has to do.
+func listen(ctx context.Context, l port.Leases, name string, period time.Duration, fn func(*waiter) error) error {
+	w := &waiter{hints: make(chan struct{}, 1)}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	wg.Go(func() {
+		for ctx.Err() == nil && !final(w.follow(ctx, l, name)) {
+			t := time.NewTimer(period)
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+				t.Stop()
+			}
+		}
+	})
+	return fn(w)
+}
+
+// follow passes hints on until they end.
+func (w *waiter) follow(ctx context.Context, l port.Leases, name string) error {
+	news, err := l.WatchLeases(ctx, name)
+	if err != nil {
+		return err
+	}
+	w.hint()
+	for lease, err := range news {
+		if final(err) {
+			return err
+		}
+		if err != nil || lease.Name == name || strings.HasSuffix(name, ".") && strings.HasPrefix(lease.Name, name) {
+			w.hint()
+		}
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterhq/muster/adapter/memory"
+	"github.com/musterhq/muster/adapter/redis"
+	"github.com/musterhq/muster/port"
+)
+
+// The environment that every command reads.
+const (
+	envBackend      = "MUSTER_BACKEND"
+	envNamespace    = "MUSTER_NAMESPACE"
+	envPassword     = "MUSTER_PASSWORD"
+	envPasswordFile = "MUSTER_PASSWORD_FILE"
+)
+
+// backendFlags say where a command works. The environment is read when the backend is opened and never becomes a flag's default:
+// --help prints defaults, and a URL may hold a password.
+type backendFlags struct {
+	url          string
+	namespace    string
+	passwordFile string
+	json         bool
+	alone        bool // the command is a whole program of its own, so that memory is enough for it, also by default
+}
+
+func (f *backendFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.url, "backend", "", "URL of the backend: redis://, rediss:// or unix:// (default $"+envBackend+")")
+	flags.StringVar(&f.namespace, "namespace", "", "namespace on the backend; no two see each other (default $"+envNamespace+", or muster)")
+	flags.StringVar(&f.passwordFile, "password-file", "", "file with the backend's password (default $"+envPasswordFile+"; or the password itself in $"+envPassword+")")
+	flags.BoolVar(&f.json, "json", false, "print JSON, one value on a line")
+	cobra.CheckErr(cmd.MarkFlagFilename("password-file"))
+}
+
+// open opens the backend that the flags and the environment name.
+func (f *backendFlags) open(ctx context.Context) (port.Backend, error) {
+	url := cmp.Or(f.url, os.Getenv(envBackend))
+	if url == "" && f.alone {
+		url = "memory"
+	}
+	if url == "" {
+		return nil, &usageError{fmt.Errorf("no backend is named; give --backend URL or set %s, for example to redis://127.0.0.1:6379", envBackend)}
+	}
+	scheme, _, ok := strings.Cut(url, "://")
+	if !ok && scheme != "memory" {
+		return nil, &usageError{errors.New("the backend's URL has no scheme; an example is redis://127.0.0.1:6379")} // not printed: it may hold a password
+	}
+	backends := map[string]func(ctx context.Context, url string) (port.Backend, error){
+		"memory": f.openMemory,
+		"redis":  f.openRedis,
+		"rediss": f.openRedis,
+		"unix":   f.openRedis,
+	}
+	open, ok := backends[scheme]
+	if !ok {
+		var names []string
+		for name := range backends {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		return nil, &usageError{fmt.Errorf("no backend for URLs that begin with %q; there are: %s", scheme, strings.Join(names, ", "))}
+	}
+	b, err := open(ctx, url)
+	if errors.Is(err, port.ErrInvalid) {
+		return nil, &usageError{fmt.Errorf("the backend cannot be opened, see --backend and --namespace: %w", err)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (f *backendFlags) space() string { return cmp.Or(f.namespace, os.Getenv(envNamespace)) }
+
+func (f *backendFlags) openRedis(ctx context.Context, url string) (port.Backend, error) {
+	c := redis.Config{URL: url, Namespace: f.space(), PasswordFile: cmp.Or(f.passwordFile, os.Getenv(envPasswordFile))}
+	if c.PasswordFile == "" && os.Getenv(envPassword) != "" {
+		c.PasswordEnv = envPassword
+	}
+	b, err := redis.Open(ctx, c)
+	if err != nil {
+		return nil, err // a nil *redis.Backend is not a nil port.Backend
+	}
+	return b, nil
+}
+
+func (f *backendFlags) openMemory(context.Context, string) (port.Backend, error) {
+	if !f.alone {
+		return nil, &usageError{errors.New("a memory backend would be gone when the command ends; name a server with --backend, for example redis://127.0.0.1:6379")}
+	}
+	return memory.New(memory.Config{}), nil
+}
+
+// with opens the backend for the time of do, and prints where cmd prints.
+func (f *backendFlags) with(cmd *cobra.Command, do func(ctx context.Context, b port.Backend, s *screen) error) (err error) {
+	b, err := f.open(cmd.Context())
+	if err != nil {
+		return advise(err)
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	s := newScreen(cmd.OutOrStdout(), f.json)
+	return errors.Join(advise(do(cmd.Context(), b, s)), s.flush())
+}
+
+// advise is err with what to do next where the backend is the reason.
+func advise(err error) error {
+	switch {
+	case errors.Is(err, port.ErrUncertain):
+		return fmt.Errorf("%w; look whether it happened before you do it again", err)
+	case errors.Is(err, port.ErrUnavailable):
+		return fmt.Errorf("%w; see that the server runs and that --backend names it, then do it again", err)
+	default:
+		return err
+	}
+}
