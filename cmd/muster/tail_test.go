@@ -109,24 +109,38 @@ func TestTailReadsMoreThanAPage(t *testing.T) {
 
 func TestTailFollowsUntilAnInterrupt(t *testing.T) {
 	c := newCLI(t)
-	f := c.follow("letters") // no such topic yet
+	f := c.follow("letters")
+	until(t, "the note that there is no such topic", func() bool { return strings.Contains(f.errs.String(), `no topic "letters" yet`) })
 	c.ok("publish", "letters", "a")
 	f.wants(t, "a")
-	latest := c.follow("letters", "--from", "latest", "--count", "2")
-	for !strings.Contains(c.ok("topics"), "letters") {
-	}
 	c.ok("publish", "letters", "b")
 	f.wants(t, "b")
 	f.ends(t)
-	if !strings.Contains(f.errs.String(), `no topic "letters" yet`) {
-		t.Errorf("it says %q", f.errs)
+}
+
+func TestTailFollowsFromTheEndUntilItsCount(t *testing.T) {
+	c := newCLI(t)
+	c.ok("publish", "letters", "old")
+	f := c.follow("letters", "--from", "latest", "--count", "1")
+	go func() { // it cannot be told from outside when it has begun
+		for {
+			select {
+			case status := <-f.done:
+				f.done <- status
+				return
+			default:
+				run(t.Context(), []string{"publish", "letters", "new"}, strings.NewReader(""), io.Discard, io.Discard)
+			}
+		}
+	}()
+	f.wants(t, "new")
+	if f.lines.Scan() {
+		t.Errorf("it goes on with %q", f.lines.Text())
 	}
-	latest.end()
-	for latest.lines.Scan() { // it may have begun behind b
+	if status := <-f.done; status != exitOK {
+		t.Errorf("status %d: %s", status, f.errs)
 	}
-	if status := <-latest.done; status != exitOK {
-		t.Errorf("status %d: %s", status, latest.errs)
-	}
+	f.done <- exitOK // for the publisher
 }
 
 func TestTailWaitsAnOutageOut(t *testing.T) {
