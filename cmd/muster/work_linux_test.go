@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// alive reports whether there is a process that has not ended. One that nobody reaps has ended too: proc(5).
-func alive(pid int) bool {
+// running reports whether there is a process that has not ended. One that nobody reaps has ended too: proc(5).
+func running(pid int) bool {
 	stat := read(fmt.Sprintf("/proc/%d/stat", pid))
 	_, state, _ := strings.Cut(stat[strings.LastIndexByte(stat, ')')+1:], " ")
 	return stat != "" && state[0] != 'Z' && state[0] != 'X'
@@ -25,7 +25,7 @@ func pids(t *testing.T, dir string, names ...string) map[string]int {
 		until(t, "the process "+name, func() bool {
 			pid, err := strconv.Atoi(strings.TrimSpace(read(filepath.Join(dir, name))))
 			all[name] = pid
-			return err == nil && alive(pid)
+			return err == nil && running(pid)
 		})
 	}
 	return all
@@ -76,7 +76,7 @@ func TestAKilledWorkerTakesTheTreeOfItsCommandsWithIt(t *testing.T) {
 	all["guard"] = guardOf(t, p)
 	kill(t, p.cmd.Process.Pid)
 	for name, pid := range all {
-		until(t, "the end of the "+name, func() bool { return !alive(pid) })
+		until(t, "the end of the "+name, func() bool { return !running(pid) })
 	}
 }
 
@@ -91,7 +91,7 @@ func TestACommandDiesWithAWorkerThatHasNoGuardAnyMore(t *testing.T) {
 	p.signal(syscall.SIGSTOP) // both at the same moment
 	kill(t, guard)
 	kill(t, p.cmd.Process.Pid)
-	until(t, "the end of the command", func() bool { return !alive(all["command"]) })
+	until(t, "the end of the command", func() bool { return !running(all["command"]) })
 }
 
 func TestAWorkerWithoutItsGuardRunsNothingMore(t *testing.T) {
@@ -105,7 +105,7 @@ func TestAWorkerWithoutItsGuardRunsNothingMore(t *testing.T) {
 		t.Errorf("status %d: %s", status, p.errs)
 	}
 	for name, pid := range all {
-		if alive(pid) {
+		if running(pid) {
 			t.Errorf("the %s still runs", name)
 		}
 	}
@@ -121,7 +121,7 @@ func TestWhatACommandLeavesBehindIsKilled(t *testing.T) {
 	p := c.worker("orders", "--group", "billing", "--", "sh", "-c", `sleep 1000 & echo $! > "$0/left"`, dir)
 	c.finished("orders", "billing")
 	pid, err := strconv.Atoi(strings.TrimSpace(read(filepath.Join(dir, "left"))))
-	if err != nil || alive(pid) {
+	if err != nil || running(pid) {
 		t.Errorf("%d still runs: %v", pid, err)
 	}
 	p.interrupted()
