@@ -23,11 +23,19 @@ type Run[O any] struct {
 func (r Run[O]) Wait(ctx context.Context) (O, error) {
 	var out O
 	f := follower{store: r.s, id: r.ID}
+	var last Status
+	stop := func(err error) (O, error) {
+		if ctx.Err() != nil && last.State != "" {
+			err = fmt.Errorf("it is %s in phase %q %s: %w", last.State, last.Phase, last.Reason, err)
+		}
+		return out, fmt.Errorf("wait for run %q: %w", r.ID, err)
+	}
 	for {
 		now, err := f.look(ctx)
 		if err != nil {
-			return out, fmt.Errorf("wait for run %q: %w", r.ID, err)
+			return stop(err)
 		}
+		last = now
 		if err := now.failure(); err != nil {
 			return out, err
 		}
@@ -38,10 +46,7 @@ func (r Run[O]) Wait(ctx context.Context) (O, error) {
 			return out, nil
 		}
 		if err := f.wait(ctx, now.Entries); err != nil {
-			if ctx.Err() != nil {
-				err = fmt.Errorf("it is %s in phase %q %s: %w", now.State, now.Phase, now.Reason, err)
-			}
-			return out, fmt.Errorf("wait for run %q: %w", r.ID, err)
+			return stop(err)
 		}
 	}
 }
