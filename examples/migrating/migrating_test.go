@@ -149,6 +149,35 @@ func TestInvalidationDeletesTheCustomersPages(t *testing.T) {
 	}
 }
 
+func TestALockThatRanOutIsDeletedByItsFirstHolderBeforeAndKeptAfter(t *testing.T) {
+	rdb, b := world(t)
+	nothing := func(context.Context) error { return nil }
+
+	err := lockBefore(t.Context(), rdb, func(ctx context.Context) error {
+		// The time to live has passed, and another takes the lock.
+		return errors.Join(rdb.Del(ctx, "lock:report").Err(), rdb.SetNX(ctx, "lock:report", "2", 0).Err())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := rdb.Exists(t.Context(), "lock:report").Val(); n != 0 {
+		t.Error("before: the second holder's lock is still there; this page says that it is deleted")
+	}
+
+	err = lockAfter(t.Context(), b, func(ctx context.Context) error {
+		if err := lockAfter(ctx, b, nothing); !errors.Is(err, errBusy) {
+			t.Errorf("after: a second one while the first works: %v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lockAfter(t.Context(), b, nothing); err != nil {
+		t.Errorf("after: once it is free: %v", err)
+	}
+}
+
 func TestThePageShowsWhatIsRun(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "migrating-from-redis.md"))
 	if err != nil {
