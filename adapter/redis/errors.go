@@ -23,7 +23,7 @@ var refusals = []struct{ sign, remedy string }{
 	{"MISCONF", "the server cannot save to disk and refuses writes: look at its disk and log"},
 	{"NOREPLICAS", "fewer replicas are there than min-replicas-to-write asks for"},
 	{"NOAUTH", "the server asks for a password: give it in the URL, PasswordEnv or PasswordFile"},
-	{"WRONGPASS", "the server refused the user or the password"},
+	{"WRONGPASS", "the server refused the user or the password: correct them in the URL, PasswordEnv or PasswordFile"},
 	{"NOPERM", "the server's access list does not let this user do it: docs/redis.md names what is needed"},
 	{"without any password configured", "the server has no password and one was given: leave it out, or set requirepass on the server"},
 	{"max number of clients", "the server has no room for another connection: raise maxclients"},
