@@ -110,6 +110,51 @@ func TestNearCopies(t *testing.T) {
 	})
 }
 
+func TestTickets(t *testing.T) {
+	for name, happens := range map[string]func(n *near[string]){
+		"its key is forgotten":   func(n *near[string]) { n.forget("k") },
+		"everything is dropped":  func(n *near[string]) { n.reset() },
+		"a newer write is heard": func(n *near[string]) { n.drop("k", Version{Clock: 2}) },
+		"a newer write, long ago": func(n *near[string]) {
+			n.drop("k", Version{Clock: 2})
+			s := n.stripe("k")
+			s.former, s.floors = nil, nil
+		},
+		"a newer and an older write":   func(n *near[string]) { n.drop("k", Version{Clock: 2}); n.drop("k", Version{Clock: 1}) },
+		"a write, and it is forgotten": func(n *near[string]) { n.drop("k", Version{Clock: 1}); n.forget("k") },
+	} {
+		t.Run("no copy is made of what was read before "+name, func(t *testing.T) {
+			n, err := newNear[string](10, newWatch())
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := n.ticket("k")
+			happens(n)
+			c := &local[string]{version: Version{Clock: 1}, expires: never()}
+			if n.insert("k", before, c) {
+				t.Error("a copy was made")
+			}
+			if c.version.Clock = 2; !n.insert("k", n.ticket("k"), c) {
+				t.Error("no copy was made of what was read after it")
+			}
+		})
+	}
+	t.Run("many writes of a stripe are remembered in bounded space", func(t *testing.T) {
+		n, err := newNear[string](10, newWatch())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100_000 {
+			n.drop(fmt.Sprint(i), Version{Clock: uint64(i)})
+		}
+		for i := range n.stripes {
+			if s := &n.stripes[i]; len(s.floors) > maxFloors || len(s.former) > maxFloors {
+				t.Fatalf("stripe %d remembers %d and %d", i, len(s.floors), len(s.former))
+			}
+		}
+	})
+}
+
 func TestTheHearingBound(t *testing.T) {
 	const bound = time.Second
 	broken := map[string]memory.Fault{
@@ -154,6 +199,21 @@ func TestTheHearingBound(t *testing.T) {
 			})
 		})
 	}
+	t.Run("a node falls silent at once when it is told that it cannot hear", func(t *testing.T) {
+		in(t, func(t *testing.T, f *fleet) {
+			a := f.node("a", Config[string]{Bound: time.Minute})
+			f.ok(a.Set(t.Context(), "k", "1"))
+			f.near(a, "k", "1")
+			a.b.breaks(func(op memory.Op) memory.Fault {
+				if op.Name == "read" {
+					return memory.Fault{Err: port.ErrUnavailable}
+				}
+				return memory.Fault{}
+			})
+			after(20 * time.Second) // it asks every quarter of the bound
+			f.far(a, "k", "1")
+		})
+	})
 	t.Run("a node that fell silent keeps its copies and drops what was changed meanwhile", func(t *testing.T) {
 		in(t, func(t *testing.T, f *fleet) {
 			a, b := f.node("a", Config[string]{}), f.node("b", Config[string]{})

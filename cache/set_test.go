@@ -160,6 +160,18 @@ func TestConflicts(t *testing.T) {
 			}
 		})
 	})
+	t.Run("versions of a key only grow, also where an older set counts, so that every node drops its copy", func(t *testing.T) {
+		in(t, func(t *testing.T, f *fleet) {
+			conf := Config[string]{Resolver: Largest(cmp.Compare[string])}
+			a, b := f.node("a", conf), skewed(f.node("b", conf), 400*time.Millisecond)
+			f.ok(a.Set(t.Context(), "k", "1"))
+			after(time.Second)
+			atRead(a, func() { f.ok(b.Set(t.Context(), "k", "5")) })
+			f.ok(a.Set(t.Context(), "k", "9"))
+			f.far(b, "k", "9")
+			f.near(a, "k", "9")
+		})
+	})
 	t.Run("both are kept when asked", func(t *testing.T) {
 		in(t, func(t *testing.T, f *fleet) {
 			c := New[[]int](f.open(), "lists", Config[[]int]{Resolver: KeepBoth[int]()})
@@ -218,6 +230,8 @@ func TestUnknownOutcomes(t *testing.T) {
 				a, b := f.node("a", Config[string]{}), f.node("b", Config[string]{})
 				f.ok(a.Set(t.Context(), "k", "1", "tag"))
 				f.near(a, "k", "1")
+				before, err := a.Status(t.Context())
+				f.ok(err)
 				n := 0
 				a.b.breaks(func(op memory.Op) memory.Fault {
 					if op.Name != "write" || op.Point == memory.Between {
@@ -229,6 +243,11 @@ func TestUnknownOutcomes(t *testing.T) {
 					return memory.Fault{}
 				})
 				f.ok(change(t.Context(), a))
+				s, err := a.Status(t.Context())
+				f.ok(err)
+				if s.History != before.History+1 || n < 4 {
+					t.Errorf("%d entries of the log after %d points", s.History-before.History, n)
+				}
 				want := ""
 				if name == "set" {
 					want = "2"
@@ -239,7 +258,7 @@ func TestUnknownOutcomes(t *testing.T) {
 		})
 		t.Run("nothing old is served after a "+name+" whose outcome stays unknown", func(t *testing.T) {
 			in(t, func(t *testing.T, f *fleet) {
-				a := f.node("a", Config[string]{})
+				a := f.node("a", Config[string]{Bound: time.Hour})
 				f.ok(a.Set(t.Context(), "k", "1", "tag"))
 				f.near(a, "k", "1")
 				a.b.breaks(func(op memory.Op) memory.Fault {
@@ -247,7 +266,7 @@ func TestUnknownOutcomes(t *testing.T) {
 					case op.Name == "write" && op.Point == memory.After:
 						return memory.Fault{Err: errors.New("the answer got lost")}
 					case op.Name == "read": // and its own entry is not heard
-						return memory.Fault{Delay: 100 * time.Millisecond}
+						return memory.Fault{Delay: time.Minute}
 					}
 					return memory.Fault{}
 				})
