@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"sync"
 	"testing"
@@ -150,7 +151,10 @@ func TestNoReadIsOlderThanTheBound(t *testing.T) {
 }
 
 func TestFillRaces(t *testing.T) {
-	const races = 2_000
+	races := 2_000
+	if os.Getenv("MUSTER_LONG") != "" {
+		races = 100_000
+	}
 	synctest.Test(t, func(t *testing.T) {
 		f := &fleet{t: t, store: memory.New(memory.Config{})}
 		a, b := f.node("a", Config[string]{Audit: -1}), f.node("b", Config[string]{Audit: -1})

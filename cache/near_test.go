@@ -302,6 +302,28 @@ func TestTheHearingBound(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a log that has another entry at the node's place is recognised", func(t *testing.T) {
+		in(t, func(t *testing.T, f *fleet) {
+			a := f.node("a", Config[string]{})
+			f.ok(a.Set(t.Context(), "k", "1"))
+			f.near(a, "k", "1")
+			a.stop()
+			f.follow(a.Follow)
+			f.near(a, "k", "1") // it is the one
+			b := f.node("b", Config[string]{})
+			f.gets(b, "k", "1")
+			b.stop()
+			b.follow.anchor.id = "what was lost" // as after a fail-over that lost the end, and went on
+			f.follow(b.Follow)
+			after(time.Second)
+			f.far(b, "k", "1")
+			s, err := b.Status(t.Context())
+			f.ok(err)
+			if s.Gaps != 1 || !s.Hears {
+				t.Errorf("%d gaps, hears %v", s.Gaps, s.Hears)
+			}
+		})
+	})
 	t.Run("a node hears while others write all the time", func(t *testing.T) {
 		in(t, func(t *testing.T, f *fleet) {
 			a, b := f.node("a", Config[string]{}), f.node("b", Config[string]{})
