@@ -6,9 +6,9 @@
 // nothing else. A near copy is served only while the log was heard to its end within Config.Bound: a cache that cannot hear does not
 // speak, it asks the store.
 //
-// The promise: a value that is served from memory at time t was current at some time not before t - Bound. It covers changes that
-// are made through the cache; who writes the keys of the store by other means, or lets the store evict keys by itself, is on
-// his own.
+// The promise: the value with which a call answers was current at some time not before Bound before the call began. It covers
+// changes that are made through the cache; who writes the keys of the store by other means, or lets the store evict keys by
+// itself, is on his own.
 //
 // [Sync] is the log alone, for those who bring a local cache of their own.
 //

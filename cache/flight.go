@@ -29,10 +29,14 @@ type flight[T any] struct {
 
 // share runs fn, or waits for one that runs already. A flight that began before something was invalidated is not joined, nor, while
 // this node cannot hear, one that is as old as the bound.
+//
+// The order matters, as it does in hit: what h has heard of was applied before the ticket was taken. With a ticket from before,
+// what the flight has missed could be applied in between, and h would vouch for it.
 func (c *Cache[T]) share(ctx context.Context, k flightKey, fn func() (Answer[T], error)) (Answer[T], error) {
 	for {
+		h := c.follow.heard.Load()
 		t := c.near.ticket(k.key)
-		hears := c.follow.heard.Load().hears(t.taken)
+		hears := h.hears(t.taken)
 		f, mine := c.flights.board(k, t, func(f *flight[T]) bool {
 			return f.ticket.same(t) && (hears || f.ticket.taken.since(t.taken) < less(c.conf.Bound))
 		})

@@ -133,7 +133,6 @@ func (f *follower) begin(ctx context.Context) error {
 		}
 		return f.catchUp(ctx)
 	}
-	f.reset()
 	ctx, stop := context.WithTimeout(ctx, f.patience(0))
 	defer stop()
 	if err := f.b.Declare(ctx, f.topic); err != nil {
@@ -146,6 +145,8 @@ func (f *follower) begin(ctx context.Context) error {
 		}
 		end = info.Last
 	}
+	// Not before the end is known: a copy of what this node set meanwhile may have been overwritten by an entry before it.
+	f.reset()
 	f.anchor = anchor{at: end}
 	return f.ask(ctx, OpHello)
 }

@@ -136,7 +136,9 @@ func TestInvalidations(t *testing.T) {
 			f.gets(b, "k", "1")
 			for i := range maxPatterns {
 				f.ok(a.InvalidatePattern(t.Context(), fmt.Sprintf("x%d", i)))
-				f.ok(a.InvalidatePattern(t.Context(), "again*"))
+				if i%100 == 0 {
+					f.ok(a.InvalidatePattern(t.Context(), "again*"))
+				}
 				if i == maxPatterns-2 {
 					synctest.Wait()
 					f.near(b, "k", "1")

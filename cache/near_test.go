@@ -279,6 +279,28 @@ func TestTheHearingBound(t *testing.T) {
 			f.far(b, "k", "")
 		})
 	})
+	t.Run("what a node set before it knew the end of the log is not kept, for others may have overwritten it", func(t *testing.T) {
+		in(t, func(t *testing.T, f *fleet) {
+			other, b := f.node("other", Config[string]{}), f.open()
+			a := member{Cache: New[string](b, "users", Config[string]{Node: "a"}), b: b}
+			f.ok(a.Set(t.Context(), "k", "0"))
+			n := 0
+			b.breaks(func(op memory.Op) memory.Fault {
+				if op.Name == "declare" && op.Point == memory.After || op.Name == "inspect" && op.Point == memory.Before {
+					n++
+					f.ok(a.Set(context.Background(), "k", "1"))
+					f.ok(other.Set(context.Background(), "k", fmt.Sprint("newer", n)))
+				}
+				return memory.Fault{}
+			})
+			f.follow(a.Follow)
+			b.breaks(nil)
+			if n < 2 || !a.Hears() {
+				t.Fatalf("the end was looked for %d times, hears %v", n, a.Hears())
+			}
+			f.gets(a, "k", fmt.Sprint("newer", n))
+		})
+	})
 	t.Run("a log that was dropped and made anew is recognised", func(t *testing.T) {
 		in(t, func(t *testing.T, f *fleet) {
 			a, b := f.node("a", Config[string]{}), f.node("b", Config[string]{})

@@ -134,6 +134,24 @@ func TestSync(t *testing.T) {
 			}
 		})
 	})
+	t.Run("what was put into the local cache before the end of the log was known is dropped", func(t *testing.T) {
+		in(t, func(t *testing.T, f *fleet) {
+			a := node(f, "a")
+			b, o := f.open(), &own{values: map[string]string{}}
+			s := NewSync(b, "prices", o, SyncConfig{Node: "b"})
+			b.breaks(func(op memory.Op) memory.Fault {
+				if op.Name == "inspect" && op.Point == memory.Before {
+					o.Apply(Op{Kind: OpSet, Names: []string{"k"}, Value: []byte("read from its source")})
+					f.ok(a.Notify(context.Background(), Op{Kind: OpDelete, Names: []string{"k"}}))
+				}
+				return memory.Fault{}
+			})
+			f.follow(s.Follow)
+			if o.String() != "map[]" || !s.Hears() {
+				t.Errorf("it has %v, hears %v", o, s.Hears())
+			}
+		})
+	})
 	t.Run("a notification of unknown outcome is made again and made once", func(t *testing.T) {
 		in(t, func(t *testing.T, f *fleet) {
 			a := node(f, "a")

@@ -86,7 +86,9 @@ func (s *service) get(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 	default:
 		w.Header().Set("Age", fmt.Sprint(int(a.Age.Seconds())))
-		fmt.Fprintln(w, a.Value)
+		if _, err := fmt.Fprintln(w, a.Value); err != nil {
+			log.Printf("user %s: the client did not take the answer: %v", r.PathValue("id"), err)
+		}
 	}
 }
 

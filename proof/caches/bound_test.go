@@ -24,7 +24,9 @@ const bound = time.Second
 // storm breaks links, processes and the server at random for a time, and counts what it did.
 func storm(t *testing.T, server *testserver.Server, list []*node, lasts time.Duration) map[string]int {
 	t.Helper()
-	rnd := rand.New(rand.NewPCG(1, 2))
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 2))
 	some := func(low, high int) time.Duration { return time.Duration(low+rnd.IntN(high-low)) * time.Millisecond }
 	did := map[string]int{}
 	for ends := time.Now().Add(lasts); time.Now().Before(ends); {
