@@ -81,6 +81,9 @@ type member struct {
 func (f *fleet) node(id string, c Config[string]) member {
 	f.t.Helper()
 	c.Node = id
+	if c.Audit == 0 {
+		c.Audit = -1 // it asks the store, too, which near and far count
+	}
 	b := f.open()
 	m := member{Cache: New[string](b, "users", c), b: b}
 	m.stop = f.follow(m.Follow)

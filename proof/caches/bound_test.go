@@ -186,7 +186,7 @@ func (r *report) String() string {
 func TestNoReadOfFiveProcessesIsOlderThanTheBound(t *testing.T) {
 	server := testserver.Redis(t, testserver.RedisConfig{})
 	dir := t.TempDir()
-	list := fleet(t, server, dir, job{Bound: bound})
+	list := fleet(t, server, dir, job{Bound: bound, Keys: 1000, Patient: time.Second})
 	did := storm(t, server, list, scale(15*time.Second, 5*time.Minute))
 	for _, n := range list {
 		n.stop()
@@ -205,7 +205,7 @@ func TestNoReadOfFiveProcessesIsOlderThanTheBound(t *testing.T) {
 func TestTheCheckerFindsACacheWhoseBoundIsLonger(t *testing.T) {
 	server := testserver.Redis(t, testserver.RedisConfig{})
 	dir := t.TempDir()
-	list := fleet(t, server, dir, job{Bound: time.Minute})
+	list := fleet(t, server, dir, job{Bound: time.Minute, Keys: 4 * all, Patient: 20 * time.Millisecond}) // so that readers do not wait for a store that does not answer
 	lasting(t, time.Second)
 	list[0].proxy.BlackHole()
 	lasting(t, 4*time.Second)

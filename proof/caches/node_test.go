@@ -25,7 +25,6 @@ const (
 	nodes   = 5
 	writers = 2 // of a node
 	all     = nodes * writers
-	keys    = 1000
 )
 
 // job is what a node process is told to do.
@@ -34,6 +33,8 @@ type job struct {
 	Node    int
 	History string        // what the file begins with that it writes down in what it read and wrote
 	Bound   time.Duration // of its cache
+	Keys    int           // that it reads and writes
+	Patient time.Duration // of a read that the store does not answer
 	Load    bool          // instead: loads one key, 1,000 times at once, when it is told to
 	One     bool          // with OneLoader
 }
@@ -146,7 +147,7 @@ func (j job) work(ctx context.Context, c *cache.Cache[int]) error {
 		wg.Go(func() { j.write(ctx, c, h, writer) })
 	}
 	for range 2 {
-		wg.Go(func() { read(ctx, c, h, &reads) })
+		wg.Go(func() { j.read(ctx, c, h, &reads) })
 	}
 	wg.Go(func() { // ends the process with its parent
 		if !bufio.NewScanner(os.Stdin).Scan() && ctx.Err() == nil {
@@ -174,7 +175,7 @@ func (j job) work(ctx context.Context, c *cache.Cache[int]) error {
 func (j job) write(ctx context.Context, c *cache.Cache[int], h *history, writer int) {
 	own := j.Node*writers + writer
 	for ctx.Err() == nil {
-		key := fmt.Sprint(rand.IntN(keys/all)*all + own)
+		key := fmt.Sprint(rand.IntN(j.Keys/all)*all + own)
 		if rand.IntN(2) == 0 {
 			key = fmt.Sprint(rand.IntN(2)*all + own) // some are hot
 		}
@@ -198,14 +199,14 @@ func next(ctx context.Context, c *cache.Cache[int], key string) (int, error) {
 	return max(v+1, int(time.Now().UnixMicro())), nil
 }
 
-func read(ctx context.Context, c *cache.Cache[int], h *history, reads *atomic.Int64) {
+func (j job) read(ctx context.Context, c *cache.Cache[int], h *history, reads *atomic.Int64) {
 	for ctx.Err() == nil {
 		for range 10 {
-			key := fmt.Sprint(rand.IntN(keys))
+			key := fmt.Sprint(rand.IntN(j.Keys))
 			if rand.IntN(2) == 0 {
 				key = fmt.Sprint(rand.IntN(2 * all))
 			}
-			limit, stop := context.WithTimeout(ctx, time.Second)
+			limit, stop := context.WithTimeout(ctx, j.Patient)
 			began := time.Now().UnixNano()
 			v, err := c.Get(limit, key)
 			stop()
