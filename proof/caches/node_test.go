@@ -85,6 +85,13 @@ func (j job) run(ctx context.Context) error {
 
 // load waits for a word and then loads one key 1,000 times at once, 200 ms each.
 func (j job) load(ctx context.Context, b port.KV, c *cache.Cache[int]) error {
+	for !c.Hears() { // with the beginning of Follow, everything near is dropped, and who comes then does not join who came before
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	fmt.Println("ready")
 	if !bufio.NewScanner(os.Stdin).Scan() {
 		return errors.New("nobody said go")
