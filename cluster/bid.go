@@ -53,27 +53,35 @@ func newBid(l port.Leases, what, name, lease string, s settings) (*bid, error) {
 	if s.ttl == 0 {
 		s.ttl = defaultTTL
 	}
-	cfg := hold.Config{Lease: s.ttl, Drain: s.drain, Lost: port.ErrLost, Clock: s.world.clock, Random: s.world.random}
-	cfg.Overran = func() {
-		b.log.Warn("the function has not returned in time after its term was lost; the next holder does not wait for it",
-			"what", b.what, "id", b.want.Owner, "drain", b.terms.Drain)
-	}
-	terms, err := cfg.Terms()
-	if err != nil {
-		return nil, fmt.Errorf("cluster: %s: %w: %w", what, port.ErrInvalid, err)
-	}
-	b.terms = terms
 	if s.id == "" {
 		s.id = defaultID()
 	}
-	b.note = note{TTL: s.ttl.Milliseconds(), Meta: s.meta}
 	b.want = port.Lease{Name: lease, Owner: s.id, Nonce: newNonce()}
+	b.note.Meta = s.meta
+	if err := b.keepFor(s.ttl, s); err != nil {
+		return nil, err
+	}
 	probe := b.want
 	probe.Data = b.note.encode()
 	if err := probe.Check(port.Caps{}, s.ttl); err != nil {
 		return nil, fmt.Errorf("cluster: %s: %w", what, err)
 	}
 	return b, nil
+}
+
+// keepFor sets how long the lease is.
+func (b *bid) keepFor(ttl time.Duration, s settings) error {
+	cfg := hold.Config{Lease: ttl, Drain: s.drain, Lost: port.ErrLost, Clock: s.world.clock, Random: s.world.random}
+	cfg.Overran = func() {
+		b.log.Warn("the function has not returned in time after its term was lost; the next holder does not wait for it",
+			"what", b.what, "id", b.want.Owner, "drain", b.terms.Drain)
+	}
+	terms, err := cfg.Terms()
+	if err != nil {
+		return fmt.Errorf("cluster: %s: %w: %w", b.what, port.ErrInvalid, err)
+	}
+	b.terms, b.note.TTL = terms, ttl.Milliseconds()
+	return nil
 }
 
 // again is a bid for the next term.
@@ -87,6 +95,7 @@ func (b *bid) again() *bid {
 type grant struct {
 	sent  hold.Instant
 	lease port.Lease
+	ahead bool // beside port.ErrHeld: the other does not hold it, but waits in front
 }
 
 // acquire asks for the lease once. A grant that took long is old already, because it counts from before it was asked for: so it is
@@ -126,13 +135,13 @@ func (b *bid) ask(ctx context.Context) (grant, error) {
 
 // final reports whether an error will not go away by asking again.
 func final(err error) bool {
-	return errors.Is(err, port.ErrInvalid) || errors.Is(err, port.ErrUnsupported) || errors.Is(err, port.ErrClosed)
+	return errors.Is(err, port.ErrInvalid) || errors.Is(err, port.ErrUnsupported) || errors.Is(err, port.ErrClosed) || errors.Is(err, errReaders)
 }
 
 // win acquires the lease, however long that takes. It returns the cause of ctx when ctx ends, and what is final; what a request of
 // unknown outcome may have got is given back then.
 func (b *bid) win(ctx context.Context) (grant, error) {
-	g, err := b.campaign(ctx, b.want.Name, b.acquire)
+	g, err := b.campaign(ctx, hearing(b.want.Name), b.acquire)
 	if err != nil {
 		return grant{}, errors.Join(err, b.forget(ctx))
 	}
@@ -140,8 +149,8 @@ func (b *bid) win(ctx context.Context) (grant, error) {
 }
 
 // campaign tries until it succeeds, ends finally, or ctx ends. try answers as [bid.acquire] does: beside port.ErrHeld with the lease that is
-// in the way. It is tried at each hint about hear, when the lease that is in the way ends, and once a period.
-func (b *bid) campaign(ctx context.Context, hear string, try func(context.Context) (grant, error)) (grant, error) {
+// in the way. It is tried at each hint that hear lets through, when the lease that is in the way ends, and once a period.
+func (b *bid) campaign(ctx context.Context, hear ears, try func(context.Context) (grant, error)) (grant, error) {
 	g, err := try(ctx)
 	if err == nil || final(err) {
 		return g, err
@@ -177,7 +186,10 @@ func (b *bid) campaign(ctx context.Context, hear string, try func(context.Contex
 
 // waited is the cause for which waiting ended, with what it waited for.
 func (b *bid) waited(cause error, g grant, last error) error {
-	if errors.Is(last, port.ErrHeld) {
+	switch {
+	case errors.Is(last, port.ErrHeld) && g.ahead:
+		return fmt.Errorf("cluster: waiting for %s, in the queue behind %q: %w", b.what, g.lease.Owner, cause)
+	case errors.Is(last, port.ErrHeld):
 		return fmt.Errorf("cluster: waiting for %s, held by %q: %w", b.what, g.lease.Owner, cause)
 	}
 	return fmt.Errorf("cluster: waiting for %s: %w (the backend: %v)", b.what, cause, last) //nolint:errorlint // that the wait ended is what happened
@@ -227,18 +239,23 @@ func (b *bid) giveBack(ctx context.Context, held ...port.Lease) error {
 
 // run runs fn while the lease is kept, and gives it back when fn has returned. Lost says why it was lost before that.
 func (b *bid) run(ctx context.Context, g grant, fn func(context.Context, Term) error) (lost, err error) {
+	return b.keep(ctx, g, b.renewal(g), func(lost error) { b.release(ctx, g, lost) }, fn)
+}
+
+// keep runs fn while renew renews, and calls release when fn has returned, with why it was lost before that.
+func (b *bid) keep(ctx context.Context, g grant, renew func(context.Context) error, release func(lost error), fn func(context.Context, Term) error) (lost, err error) {
 	returned := false
 	defer func() {
 		if !returned { // a panic goes on, and the next holder need not wait
-			b.release(ctx, g, nil)
+			release(nil)
 		}
 	}()
-	out, err := hold.Keep(ctx, b.terms.Config, g.sent, b.renewal(g), func(ctx context.Context, h *hold.Hold) error {
+	out, err := hold.Keep(ctx, b.terms.Config, g.sent, renew, func(ctx context.Context, h *hold.Hold) error {
 		return fn(ctx, b.term(g, h))
 	})
 	returned = true
 	if !out.Overran {
-		b.release(ctx, g, out.Lost)
+		release(out.Lost)
 	}
 	return out.Lost, err
 }

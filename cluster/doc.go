@@ -1,6 +1,6 @@
 // Package cluster is what a fleet of processes agrees on: who is there (Join, Members, Watch), who leads (Lead, Leader,
-// Leaders), and who may (Lock, TryLock, Semaphore, Who). All of it stands on port.Leases alone: a member, a
-// leader, a lock's holder are a lease each, and its data says the rest.
+// Leaders), and who may (Lock, TryLock, ReadLock, Semaphore, Who). All of it stands on port.Leases alone: a member, a
+// leader, a lock's holder, one who waits in a queue are a lease each, and its data says the rest.
 //
 // Whoever holds something runs a function with a [Term]. The function's ctx ends before the lease can, by the clock of the process
 // itself, even while a renewal hangs (internal/hold has the rules). A context comes late to a process that was stopped: what

@@ -2,11 +2,13 @@ package cluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"time"
 
 	"github.com/musterhq/muster/adapter/memory"
 	"github.com/musterhq/muster/cluster"
@@ -48,6 +50,25 @@ func ExampleLock() {
 	fmt.Println(err)
 	// Output:
 	// true
+	// <nil>
+}
+
+func ExampleReadLock() {
+	b := memory.New(memory.Config{})
+	catalogue := cluster.Hold{Name: "catalogue", TTL: 10 * time.Second, Fair: true}
+	ctx := context.Background()
+	err := cluster.ReadLock(ctx, b, catalogue, func(ctx context.Context, one cluster.Term) error {
+		return cluster.ReadLock(ctx, b, catalogue, func(ctx context.Context, two cluster.Term) error {
+			fmt.Println("two read:", one.Token == two.Token)
+			err := cluster.TryLock(ctx, b, catalogue, func(context.Context, cluster.Term) error { return nil })
+			fmt.Println("nobody writes:", errors.Is(err, port.ErrHeld))
+			return nil
+		})
+	})
+	fmt.Println(err)
+	// Output:
+	// two read: true
+	// nobody writes: true
 	// <nil>
 }
 

@@ -89,7 +89,7 @@ func watch[T any](ctx context.Context, l port.Leases, name string, wait time.Dur
 	period := wait
 	failed := false
 	// listen returns what its function does, and that is nothing to tell: see and fail have told it.
-	_ = listen(ctx, l, name, period, func(w *waiter) error {
+	_ = listen(ctx, l, hearing(name), period, func(w *waiter) error {
 		for {
 			if cause := w.wait(ctx, wait); cause != nil {
 				return cause

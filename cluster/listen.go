@@ -32,31 +32,45 @@ func (w *waiter) hint() {
 	}
 }
 
-// listen runs fn with a waiter that gets a hint for each one about the lease, or about any lease of a prefix that ends with a
-// dot, and one whenever it begins to listen: what happened before may have been missed. Where hints cannot be had it tries again
-// every period, and fn's own looking has to do.
-func listen(ctx context.Context, l port.Leases, name string, period time.Duration, fn func(*waiter) error) error {
+// ears say which hints matter.
+type ears struct {
+	prefixes []string          // of what is listened to
+	about    func(string) bool // whether a hint about a lease of this name matters
+}
+
+// hearing is for hints about the lease, or about any lease of a prefix that ends with a dot.
+func hearing(name string) ears {
+	return ears{[]string{name}, func(lease string) bool {
+		return lease == name || strings.HasSuffix(name, ".") && strings.HasPrefix(lease, name)
+	}}
+}
+
+// listen runs fn with a waiter that gets a hint for each one that matters, and one whenever it begins to listen: what happened before may
+// have been missed. Where hints cannot be had it tries again every period, and fn's own looking has to do.
+func listen(ctx context.Context, l port.Leases, hear ears, period time.Duration, fn func(*waiter) error) error {
 	w := &waiter{hints: make(chan struct{}, 1)}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	wg.Go(func() {
-		for ctx.Err() == nil && !final(w.follow(ctx, l, name)) {
-			t := time.NewTimer(period)
-			select {
-			case <-t.C:
-			case <-ctx.Done():
-				t.Stop()
+	for _, prefix := range hear.prefixes {
+		wg.Go(func() {
+			for ctx.Err() == nil && !final(w.follow(ctx, l, prefix, hear.about)) {
+				t := time.NewTimer(period)
+				select {
+				case <-t.C:
+				case <-ctx.Done():
+					t.Stop()
+				}
 			}
-		}
-	})
+		})
+	}
 	return fn(w)
 }
 
 // follow passes hints on until they end.
-func (w *waiter) follow(ctx context.Context, l port.Leases, name string) error {
-	news, err := l.WatchLeases(ctx, name)
+func (w *waiter) follow(ctx context.Context, l port.Leases, prefix string, about func(string) bool) error {
+	news, err := l.WatchLeases(ctx, prefix)
 	if err != nil {
 		return err
 	}
@@ -65,7 +79,7 @@ func (w *waiter) follow(ctx context.Context, l port.Leases, name string) error {
 		if final(err) {
 			return err
 		}
-		if err != nil || lease.Name == name || strings.HasSuffix(name, ".") && strings.HasPrefix(lease.Name, name) {
+		if err != nil || about(lease.Name) {
 			w.hint()
 		}
 	}

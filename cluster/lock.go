@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/musterhq/muster/port"
@@ -18,14 +19,18 @@ type Hold struct {
 	TTL   time.Duration     // how long after a crash another gets it; default 15 s
 	Drain time.Duration     // what fn needs to stop, a fiftieth of TTL up to about a quarter; default TTL/5
 	Slots int               // of a Semaphore alone: how many hold it at once, the same number for all callers; default 1
+	Fair  bool              // of Lock and TryLock: nobody overtakes who came before and is fair too; default false
 	Log   *slog.Logger      // what was decided; default slog.Default()
 
 	world world
 }
 
 func (h Hold) bid(l port.Leases, what, lease string) (*bid, error) {
-	return newBid(l, fmt.Sprintf("%s %q", what, h.Name), h.Name, lease,
-		settings{id: h.ID, meta: h.Meta, ttl: h.TTL, drain: h.Drain, log: h.Log, world: h.world})
+	return newBid(l, fmt.Sprintf("%s %q", what, h.Name), h.Name, lease, h.settings())
+}
+
+func (h Hold) settings() settings {
+	return settings{id: h.ID, meta: h.Meta, ttl: h.TTL, drain: h.Drain, log: h.Log, world: h.world}
 }
 
 func (h Hold) lock(l port.Leases) (*bid, error) {
@@ -46,30 +51,75 @@ func (h Hold) lock(l port.Leases) (*bid, error) {
 // meantime. Where ctx ends while Lock waits, the error matches ctx's cause and names the holder. A backend that does not answer is asked
 // on until ctx ends; [port.ErrInvalid], [port.ErrUnsupported] and [port.ErrClosed] are returned. A panic of fn passes through after the
 // lock was given back.
+//
+// With Hold.Fair those who wait get it in the order in which they came, which costs one request more, and when others wait a ticket that each renews.
+// Who dies in the queue is passed over when its ticket ends, at most TTL later; who is stopped or cut off for so long that it loses its ticket
+// starts again at the end. A Lock that is not fair may come between, and holds up nobody for longer than it holds the lock: where
+// the order matters, all callers are fair. A Lock that finds readers ([ReadLock]) waits in the queue in any case.
 func Lock(ctx context.Context, l port.Leases, h Hold, fn func(context.Context, Term) error) error {
 	b, err := h.lock(l)
 	if err != nil {
 		return err
 	}
-	g, err := b.win(ctx)
+	q, err := newQueue(b, b.write)
+	switch {
+	case h.Fair && err != nil:
+		return err
+	case h.Fair:
+		return q.lock(ctx, q.enter, fn)
+	}
+	g, err := b.campaign(ctx, hearing(b.want.Name), b.alone)
+	switch {
+	case err == nil:
+		return b.outcome(b.run(ctx, g, fn))
+	case errors.Is(err, errReaders) && q != nil:
+		return q.lock(ctx, q.win, fn)
+	}
+	return errors.Join(err, b.forget(ctx))
+}
+
+// alone asks for a lock that is no matter of readers.
+func (b *bid) alone(ctx context.Context) (grant, error) {
+	g, err := b.acquire(ctx)
+	if errors.Is(err, port.ErrHeld) && noteOf(g.lease).Read != "" {
+		return g, errReaders
+	}
+	return g, err
+}
+
+// lock runs fn with the lock that get gets.
+func (q *queue) lock(ctx context.Context, get func(context.Context) (grant, func(), error), fn func(context.Context, Term) error) error {
+	g, next, err := get(ctx)
 	if err != nil {
 		return err
 	}
-	return b.once(ctx, g, fn)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(next)
+	return q.outcome(q.run(ctx, g, fn))
 }
 
-// TryLock is Lock without waiting: [port.ErrHeld] with the holder's ID when another holds it. A backend that does not answer is asked twice,
-// and what the requests may have got is given back.
+// TryLock is Lock without waiting: [port.ErrHeld] with the holder's ID when another holds it; with Hold.Fair also when another waits for it. A
+// backend that does not answer is asked twice, and what the requests may have got is given back.
 func TryLock(ctx context.Context, l port.Leases, h Hold, fn func(context.Context, Term) error) error {
 	b, err := h.lock(l)
 	if err != nil {
 		return err
 	}
+	if h.Fair {
+		c, err := b.crowd(ctx)
+		if err != nil {
+			return err
+		}
+		if len(c.waiting) > 0 {
+			return fmt.Errorf("cluster: %s: %q waits for it: %w", b.what, c.waiting[0].Owner, port.ErrHeld)
+		}
+	}
 	g, err := b.try(ctx)
 	if err != nil {
 		return err
 	}
-	return b.once(ctx, g, fn)
+	return b.outcome(b.run(ctx, g, fn))
 }
 
 // try acquires without waiting for another holder.
@@ -84,9 +134,8 @@ func (b *bid) try(ctx context.Context) (grant, error) {
 	return g, nil
 }
 
-// once runs fn with a grant.
-func (b *bid) once(ctx context.Context, g grant, fn func(context.Context, Term) error) error {
-	lost, err := b.run(ctx, g, fn)
+// outcome is what a lock's caller hears of how fn and the lock ended.
+func (b *bid) outcome(lost, err error) error {
 	if lost != nil && !errors.Is(err, lost) {
 		err = errors.Join(err, lost)
 	}

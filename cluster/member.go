@@ -51,7 +51,7 @@ func Join(ctx context.Context, l port.Leases, m Member) error {
 			b.note.Meta = m.Tell()
 		}
 		s := seat{bid: b, tell: m.Tell}
-		g, err := b.campaign(ctx, lease, s.try)
+		g, err := b.campaign(ctx, hearing(lease), s.try)
 		if err != nil {
 			return b.ended(ctx, errors.Join(err, b.forget(ctx)))
 		}

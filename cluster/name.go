@@ -16,6 +16,7 @@ const (
 	kindLead   = "lead"   // lead.ELECTION
 	kindLock   = "lock"   // lock.NAME
 	kindSlot   = "slot"   // slot.NAME.N
+	kindShare  = "share"  // what stands about a lock: share.NAME.q.N waits for it, share.NAME.r.N reads, share.NAME.door lets readers in
 )
 
 // leaseName is the name of a lease, or port.ErrInvalid for a name that is none. What is said of it in the error is the kind.

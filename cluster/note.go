@@ -17,6 +17,10 @@ type note struct {
 	Left string `json:"left,omitempty"`
 	// Of a member: the oldest incarnation since which each one left before the next came. 0: the one before did not.
 	Chain uint64 `json:"chain,omitempty"`
+
+	// Of a lock that readers hold, and of their door: the door's nonce; of the lock also the door's token.
+	Read string `json:"read,omitempty"`
+	Door uint64 `json:"door,omitempty"`
 }
 
 // encode is n as the data of a lease. Strings and numbers always encode.

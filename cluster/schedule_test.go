@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -26,28 +27,97 @@ var (
 
 // kind is a way to hold something; most is how many may at once.
 type kind struct {
-	name string
-	most int
-	run  func(ctx context.Context, l port.Leases, id string, w world, fn func(context.Context, Term) error) error
+	name  string
+	most  int
+	reads func(id string) bool // who shares; nil: nobody does
+	fair  bool                 // terms are short, and everybody has one when the faults are over, in the order of the queue
+	run   func(ctx context.Context, l port.Leases, id string, w world, fn func(context.Context, Term) error) error
 }
 
 const playTTL = 3 * time.Second
 
 func kinds() []kind {
 	return []kind{
-		{"lead", 1, func(ctx context.Context, l port.Leases, id string, w world, fn func(context.Context, Term) error) error {
+		{"lead", 1, nil, false, func(ctx context.Context, l port.Leases, id string, w world, fn func(context.Context, Term) error) error {
 			return Lead(ctx, l, Candidate{ID: id, TTL: playTTL, Log: quiet, world: w}, fn)
 		}},
-		{"lock", 1, func(ctx context.Context, l port.Leases, id string, w world, fn func(context.Context, Term) error) error {
+		{"lock", 1, nil, false, func(ctx context.Context, l port.Leases, id string, w world, fn func(context.Context, Term) error) error {
 			return Lock(ctx, l, Hold{Name: "x", ID: id, TTL: playTTL, Log: quiet, world: w}, fn)
 		}},
-		{"lock renewed together", 1, func(ctx context.Context, l port.Leases, id string, w world, fn func(context.Context, Term) error) error {
+		{"lock renewed together", 1, nil, false, func(ctx context.Context, l port.Leases, id string, w world, fn func(context.Context, Term) error) error {
 			return Lock(ctx, NewShared(l), Hold{Name: "x", ID: id, TTL: playTTL, Log: quiet, world: w}, fn)
 		}},
-		{"semaphore", 2, func(ctx context.Context, l port.Leases, id string, w world, fn func(context.Context, Term) error) error {
+		{"semaphore", 2, nil, false, func(ctx context.Context, l port.Leases, id string, w world, fn func(context.Context, Term) error) error {
 			return Semaphore(ctx, l, Hold{Name: "x", ID: id, Slots: 2, TTL: playTTL, Log: quiet, world: w}, fn)
 		}},
+		{"fair lock", 1, nil, true, func(ctx context.Context, l port.Leases, id string, w world, fn func(context.Context, Term) error) error {
+			return Lock(ctx, l, Hold{Name: "x", ID: id, TTL: playTTL, Fair: true, Log: quiet, world: w}, fn)
+		}},
+		{"readers and writers", 1, reads, true, func(ctx context.Context, l port.Leases, id string, w world, fn func(context.Context, Term) error) error {
+			h := Hold{Name: "x", ID: id, TTL: playTTL, Log: quiet, world: w}
+			if reads(id) {
+				return ReadLock(ctx, l, h, fn)
+			}
+			return Lock(ctx, l, h, fn)
+		}},
+		{"readers of many TTLs, renewed together, and fair writers", 1, reads, true, func(ctx context.Context, l port.Leases, id string, w world, fn func(context.Context, Term) error) error {
+			h := Hold{Name: "x", ID: id, TTL: playTTL, Fair: true, Log: quiet, world: w}
+			if reads(id) {
+				h.TTL -= time.Duration(len(id)) * 100 * time.Millisecond
+				h.TTL -= time.Duration(id[0]-'0') * 300 * time.Millisecond
+				return ReadLock(ctx, NewShared(l), h, fn)
+			}
+			return Lock(ctx, NewShared(l), h, fn)
+		}},
 	}
+}
+
+// reads tells two readers of three processes, each of which writes in every third life.
+func reads(id string) bool {
+	var process, life int
+	if _, err := fmt.Sscanf(id, "%d.%d", &process, &life); err != nil {
+		panic(err)
+	}
+	return (process+life)%3 != 0
+}
+
+// usher sees that nobody gets the lock before somebody whose ticket is smaller and still there.
+type usher struct {
+	port.Leases
+	s    *stage
+	all  port.Leases // what is true
+	id   string
+	mine port.Lease // its ticket
+	may  bool       // it saw nobody wait, and asked, and does not know what came of it
+}
+
+func (w *usher) Acquire(ctx context.Context, want port.Lease, ttl time.Duration) (port.Lease, error) {
+	got, err := w.Leases.Acquire(ctx, want, ttl)
+	switch {
+	case err != nil:
+		if want.Name == "lock.x" && (w.mine.Token == 0 || errors.Is(err, port.ErrHeld)) {
+			w.may = !errors.Is(err, port.ErrHeld)
+		}
+	case strings.HasPrefix(got.Name, "share.x.q."):
+		w.mine = got
+	case got.Name == "lock.x" && w.mine.Token != 0 && !w.may:
+		held, err := w.all.Holders(context.WithoutCancel(ctx), "share.x.q.")
+		if err != nil {
+			w.s.fail("%v", err)
+		}
+		for _, h := range held {
+			if before(h, w.mine) < 0 && h.Owner != w.mine.Owner {
+				w.s.fail("%s overtook %s", w.id, h.Owner)
+			}
+		}
+	}
+	return got, err
+}
+
+// WatchLeases begins one after the other where several begin at one moment, so that a seed replays exactly.
+func (w *usher) WatchLeases(ctx context.Context, prefix string) (iter.Seq2[port.Lease, error], error) {
+	nap(ctx, time.Duration(len(prefix))*time.Microsecond)
+	return w.Leases.WatchLeases(ctx, prefix)
 }
 
 // Terms are disjoint, tokens grow in the order of grants, a register that keeps the largest token never goes back, the
@@ -92,6 +162,7 @@ func TestASeedReplaysExactly(t *testing.T) {
 type tally struct {
 	Terms, Lost, Crashes, Stops, Faults int
 	Acts, Late                          int // Late: acts that Guard refused or found to have been late
+	Together                            int // the most that held it at once
 }
 
 func (s *tally) add(o tally) {
@@ -102,6 +173,7 @@ func (s *tally) add(o tally) {
 	s.Faults += o.Faults
 	s.Acts += o.Acts
 	s.Late += o.Late
+	s.Together = max(s.Together, o.Together)
 }
 
 // stage is one schedule being played.
@@ -115,6 +187,7 @@ type stage struct {
 	gate  map[string]uint64 // the largest token that a register has seen, by fence
 	last  map[string]uint64 // the last token that was granted, by fence
 	on    []*actor          // those whose function runs
+	had   map[byte]bool     // the processes that had a term since the faults are long over
 	moved time.Duration     // when a term began or ended last
 	trace []string
 	wrong []string
@@ -130,11 +203,15 @@ type actor struct {
 
 // play plays the schedule of a seed: three processes for twelve seconds of faults, and ten of calm.
 func play(t *testing.T, k kind, seed uint64) *stage {
-	s := &stage{kind: k, seed: seed, gate: map[string]uint64{}, last: map[string]uint64{}, calm: 12 * time.Second}
+	s := &stage{kind: k, seed: seed, gate: map[string]uint64{}, last: map[string]uint64{}, had: map[byte]bool{}, calm: 12 * time.Second}
 	synctest.Test(t, func(t *testing.T) {
 		s.start = time.Now()
 		b := memory.New(memory.Config{})
-		ctx, stop := context.WithTimeout(t.Context(), 22*time.Second)
+		life := s.calm + 10*time.Second
+		if k.fair {
+			life += 20 * time.Second
+		}
+		ctx, stop := context.WithTimeout(t.Context(), life)
 		defer stop()
 		var wg sync.WaitGroup
 		for i := range 3 {
@@ -148,6 +225,9 @@ func play(t *testing.T, k kind, seed uint64) *stage {
 		}
 		s.mu.Unlock()
 		wg.Wait()
+		if k.fair && len(s.had) != 3 {
+			s.fail("only these had a term after the faults: %v", s.had)
+		}
 		held, err := b.Holders(context.WithoutCancel(ctx), "")
 		if err != nil || len(held) > 0 {
 			s.fail("held at the end: %v, %v", held, err)
@@ -182,7 +262,12 @@ func (s *stage) live(ctx context.Context, b *memory.Backend, r *rand.Rand, i, li
 		s.mu.Unlock()
 		crash()
 	}
-	handle = b.Open(memory.Config{Fault: func(op memory.Op) memory.Fault { return s.fault(op, i, life, die) }})
+	// Which question it is counts by name: the ticket of a queue is given back beside other requests.
+	asked := &counter{}
+	handle = b.Open(memory.Config{Fault: func(op memory.Op) memory.Fault {
+		asked.ask(memory.Op{Name: op.Name + op.Point.String()})
+		return s.fault(op, asked.of(op.Name+op.Point.String()), i, life, die)
+	}})
 	// The process's clock is up to 0.9 % slow or fast, and now and then it is stopped for a while.
 	wg.Go(func() {
 		r := s.chance("clock", i, life)
@@ -200,7 +285,11 @@ func (s *stage) live(ctx context.Context, b *memory.Backend, r *rand.Rand, i, li
 		}
 	})
 	for ctx.Err() == nil {
-		err := s.kind.run(ctx, handle, id, w, func(ctx context.Context, term Term) error { return s.act(ctx, r, id, term) })
+		var l port.Leases = handle
+		if s.kind.fair {
+			l = &usher{Leases: handle, s: s, all: b, id: id}
+		}
+		err := s.kind.run(ctx, l, id, w, func(ctx context.Context, term Term) error { return s.act(ctx, r, id, term) })
 		if errors.Is(err, port.ErrClosed) {
 			return
 		}
@@ -216,11 +305,16 @@ func (s *stage) act(ctx context.Context, r *rand.Rand, id string, term Term) err
 	s.tally.Terms++
 	s.moved = time.Since(s.start)
 	s.note("%s begins with %s %d", id, fence.Name, fence.Token)
-	if fence.Token <= s.last[fence.Name] {
-		s.failed("%s got token %d after %d", id, fence.Token, s.last[fence.Name])
+	if last := s.last[fence.Name]; fence.Token < last || fence.Token == last && !s.shares(id) {
+		s.failed("%s got token %d after %d", id, fence.Token, last)
 	}
 	s.last[fence.Name] = fence.Token
-	if s.on = append(s.on, a); len(s.on) > s.kind.most {
+	if time.Since(s.start) > s.calm+6*playTTL {
+		s.had[id[0]] = true
+	}
+	s.on = append(s.on, a)
+	s.tally.Together = max(s.tally.Together, len(s.on))
+	if len(s.on) > s.kind.most && slices.ContainsFunc(s.on, func(a *actor) bool { return !s.shares(a.id) }) {
 		for _, other := range s.on {
 			s.failed("%s is on the stage, its ctx: %v", other.id, other.ctx.Err())
 		}
@@ -233,7 +327,11 @@ func (s *stage) act(ctx context.Context, r *rand.Rand, id string, term Term) err
 		s.note("%s ends", id)
 		s.mu.Unlock()
 	}()
-	for range 1 + r.IntN(60) {
+	acts := 60
+	if s.kind.fair {
+		acts = 8
+	}
+	for range 1 + r.IntN(acts) {
 		if !nap(ctx, time.Duration(1+r.Int64N(int64(300*time.Millisecond)))) {
 			if errors.Is(context.Cause(ctx), port.ErrLost) {
 				s.mu.Lock()
@@ -247,13 +345,14 @@ func (s *stage) act(ctx context.Context, r *rand.Rand, id string, term Term) err
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.tally.Acts++
-			held := 0
+			held, alone := 0, false
 			for _, other := range s.on {
 				if other.term.Held() {
 					held++
+					alone = alone || !s.shares(other.id)
 				}
 			}
-			if held > s.kind.most {
+			if held > s.kind.most && alone {
 				s.failed("%d hold it", held)
 			}
 			if fence.Token < s.gate[fence.Name] && ctx.Err() == nil {
@@ -272,8 +371,8 @@ func (s *stage) act(ctx context.Context, r *rand.Rand, id string, term Term) err
 }
 
 // fault is what goes wrong with an operation: a matter of the seed, the process and the number of its question.
-func (s *stage) fault(op memory.Op, i, life int, die func()) memory.Fault {
-	r := s.chance("fault", i, life, op.N)
+func (s *stage) fault(op memory.Op, n, i, life int, die func()) memory.Fault {
+	r := s.chance("fault "+op.Name+" "+op.Point.String(), i, life, n)
 	f := memory.Fault{Delay: time.Duration(1 + r.Int64N(int64(2*time.Millisecond)))} // no two things at the same moment
 	if !s.wild() {
 		return f
@@ -322,6 +421,8 @@ func (s *stage) mishap(f memory.Fault, r *rand.Rand, life int, die func()) memor
 		f.Twice = true
 	case n < 16 && life < 3:
 		f.Cut = true
+		nap(context.Background(), f.Delay) // no crash at the same moment as another step
+		f.Delay = 0
 		die()
 	default:
 		return f
@@ -331,6 +432,8 @@ func (s *stage) mishap(f memory.Fault, r *rand.Rand, life int, die func()) memor
 	s.mu.Unlock()
 	return f
 }
+
+func (s *stage) shares(id string) bool { return s.kind.reads != nil && s.kind.reads(id) }
 
 func (s *stage) wild() bool { return time.Since(s.start) < s.calm }
 

@@ -21,6 +21,9 @@ func Semaphore(ctx context.Context, l port.Leases, h Hold, fn func(context.Conte
 	if h.Slots < 1 || h.Slots > maxSlots {
 		return fmt.Errorf("cluster: semaphore %q: %d slots, 1 to %d are allowed: %w", h.Name, h.Slots, maxSlots, port.ErrInvalid)
 	}
+	if h.Fair {
+		return fmt.Errorf("cluster: semaphore %q: Fair is for a lock: %w", h.Name, port.ErrInvalid)
+	}
 	last, err := leaseName(kindSlot, h.Name, strconv.Itoa(h.Slots-1))
 	if err != nil {
 		return err
@@ -31,11 +34,11 @@ func Semaphore(ctx context.Context, l port.Leases, h Hold, fn func(context.Conte
 	}
 	s := slots{bid: b, prefix: last[:strings.LastIndexByte(last, '.')+1], n: h.Slots}
 	s.pick(int(b.terms.Random() * float64(s.n)))
-	g, err := b.campaign(ctx, s.prefix, s.try)
+	g, err := b.campaign(ctx, hearing(s.prefix), s.try)
 	if err != nil {
 		return errors.Join(err, b.forget(ctx))
 	}
-	return b.once(ctx, g, fn)
+	return b.outcome(b.run(ctx, g, fn))
 }
 
 // slots is a bid for any one of several leases.

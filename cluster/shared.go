@@ -132,3 +132,11 @@ func (s *Shared) send(ctx context.Context, ttl time.Duration, b *batch) {
 		}
 	}
 }
+
+// unshared is who renews at once, whoever else renews.
+func unshared(l port.Leases) port.Leases {
+	if s, ok := l.(*Shared); ok {
+		return unshared(s.Leases)
+	}
+	return l
+}

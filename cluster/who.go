@@ -6,12 +6,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/musterhq/muster/internal/hold"
 	"github.com/musterhq/muster/port"
 )
 
 // Holder is one lease that somebody has.
 type Holder struct {
-	Kind string // lead, lock, or slot of a semaphore
+	Kind string // lead, lock, read of a lock, or slot of a semaphore
 	Slot int    // of a semaphore
 	Term        // its Name is that of the election, lock or semaphore
 }
@@ -39,10 +40,33 @@ func Who(ctx context.Context, l port.Leases, name string) ([]Holder, error) {
 				}
 				rest, slot = "", n
 			}
-			if rest == "" {
+			switch {
+			case rest != "":
+			case kind == kindLock && noteOf(h).Read != "":
+				readers, err := readersOf(ctx, l, name, h)
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, readers...)
+			default:
 				all = append(all, Holder{Kind: kind, Slot: slot, Term: seen(name, h)})
 			}
 		}
+	}
+	return all, nil
+}
+
+// readersOf is who reads, of a lock that is held by readers.
+func readersOf(ctx context.Context, l port.Leases, name string, lock port.Lease) ([]Holder, error) {
+	c, err := (&bid{leases: l, name: name, what: fmt.Sprintf("lock %q", name), terms: hold.Terms{Config: hold.Config{Lease: defaultTTL}}}).crowd(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []Holder
+	for _, seat := range c.reading {
+		t := seen(name, seat)
+		t.lease, t.Token = lock.Name, lock.Token
+		all = append(all, Holder{Kind: "read", Term: t})
 	}
 	return all, nil
 }
