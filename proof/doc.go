@@ -1,6 +1,7 @@
 // Package proof holds the tests that need more than one room at once, or a library that the root module does without: in faults,
 // worker processes and servers that are killed and connections that fail under load; in histories, what clients were told,
-// checked for linearizability; in caches, every read of a fleet of caches under such faults, checked against the bound.
+// checked for linearizability; in caches, every read of a fleet of caches under such faults, checked against the bound; in soak,
+// whether memory grows under a steady load.
 //
 // It has no code that a program could import. A test that one adapter can run alone lives in that adapter, and a rule that every
 // adapter must keep lives in port/porttest.
