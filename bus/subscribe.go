@@ -132,7 +132,7 @@ func (b *batches[T]) decode(items []*item) {
 			it := items[next]
 			next++
 			m := &b.ms[len(b.given)]
-			m.Meta, m.Delivery, m.step, m.turn = it.meta, it.delivery(b.worker), it.step, it.step.turn
+			m.Meta, m.Delivery, m.step, m.turn = it.meta, it.delivery(b.worker), &it.step, it.step.turn
 			if err := b.codec.Decode(it.payload, &m.Payload); err != nil {
 				var none T
 				it.err, m.Payload = undecoded(err), none
