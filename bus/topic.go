@@ -70,7 +70,11 @@ func (t Topic[T]) PublishAll(ctx context.Context, q port.Queue, out ...Out[T]) (
 		} else if err != nil {
 			return ids, fmt.Errorf("publish to topic %q: %w", t.Name, err)
 		}
-		ids = append(ids, names...)
+		if ids == nil {
+			ids = names
+		} else {
+			ids = append(ids, names...)
+		}
 		out = out[n:]
 	}
 	if len(repeated) > 0 {
