@@ -302,14 +302,16 @@ func (c *consumer) discard(it *item) {
 	last := len(c.hand) - 1
 	c.hand[it.index] = c.hand[last]
 	c.hand[it.index].index = it.index
-	c.hand[last] = nil
 	c.hand = c.hand[:last]
 	if it.booked {
 		it.booked = false
 		c.keeper.book.Remove(it)
 	}
 	c.lanes.leave(it)
-	it.d, it.index, it.lane, it.suspect, it.overdue, it.lost, it.interrupt = nil, 0, nil, false, false, false, nil
+	it.d, it.index, it.suspect, it.overdue, it.lost = nil, 0, false, false, false
+	if it.lane != nil || it.interrupt != nil {
+		it.lane, it.interrupt = nil, nil
+	}
 	c.free = append(c.free, it)
 }
 
@@ -342,7 +344,7 @@ func (c *consumer) postpone(it *item) {
 func (c *consumer) release(after time.Duration, items []*item) {
 	for _, it := range items {
 		it.handled = false
-		it.settlement = port.Settlement{Receipt: it.d.Receipt, Verdict: port.Release, After: after}
+		it.settlement = port.Settlement{Verdict: port.Release, After: after}
 	}
 	c.post(items...)
 }

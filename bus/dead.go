@@ -145,7 +145,7 @@ func (c *consumer) letter(it *item, cause error) DeadLetter {
 		Reason: reason(cause), Attempts: it.d.Attempt, Crashes: it.d.Crashes,
 		First: it.d.FirstAt.UTC(), Last: time.Now().UTC(), Body: it.d.Message.Body,
 	}
-	if it.step != nil { // it was handled, and that failed
+	if it.ran { // it was handled, and that failed
 		d.Attempts++
 	}
 	if p, ok := errors.AsType[*panicError](cause); ok {
@@ -171,7 +171,7 @@ func (c *consumer) settleDead(it *item, letter DeadLetter) {
 	}
 	msg.Key = letter.Key
 	it.handled = false
-	it.settlement = port.Settlement{Receipt: it.d.Receipt, Then: port.Batch{Messages: []port.Message{msg}}}
+	it.settlement = port.Settlement{Then: port.Batch{Messages: []port.Message{msg}}}
 }
 
 // shrink makes a burial smaller that the backend refused, and keeps the message back when it is as small as it gets.
@@ -195,9 +195,7 @@ func (c *consumer) keepBack(it *item, err error) {
 	c.g.Log.ErrorContext(c.handling, "message cannot be buried, it stays in the queue",
 		"topic", c.pg.Topic, "group", c.pg.Name, "id", it.d.Message.ID, "error", err)
 	it.handled = false
-	it.settlement = port.Settlement{
-		Receipt: it.d.Receipt, Verdict: port.Release, After: max(c.g.Loan, 30*time.Second),
-	}
+	it.settlement = port.Settlement{Verdict: port.Release, After: max(c.g.Loan, 30*time.Second)}
 }
 
 func toValid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

@@ -96,7 +96,11 @@ func (s *step) add(what string, turn uint64, fn func(*step) error) {
 func (s *step) begin(in *envelope.Meta, at *port.Group, by port.Receipt) {
 	s.empty()
 	s.turn++
-	s.settled, s.in, s.at, s.by = false, in, at, by
+	s.settled = false
+	if s.in != in || s.at != at { // an item's step has the same ones again and again
+		s.in, s.at = in, at
+	}
+	s.by = by
 	s.open.Store(s.turn)
 }
 

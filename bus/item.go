@@ -16,15 +16,15 @@ type item struct {
 	d       *port.Delivery // among those that it was fetched with
 	meta    envelope.Meta
 	payload []byte
-	bare    bool  // meta has already what the messages of the consumer's bare topic have in common
-	step    *step // of the run under way, nil before one
-	own     step  // what step points to
+	bare    bool // meta has already what the messages of the consumer's bare topic have in common
+	step    step
+	ran     bool  // step is of the run under way or over: the handler was to get the message
 	err     error // the handler's verdict
 
-	settlement port.Settlement
-	handled    bool // the settlement is the acknowledgement of the handler's step
-	buried     int  // how often the burial was tried in a smaller form
-	conflicts  int  // runs of the handler whose step was refused
+	settlement port.Settlement // without its receipt, which is that of d
+	handled    bool            // the settlement is the acknowledgement of the handler's step
+	buried     int             // how often the burial was tried in a smaller form
+	conflicts  int             // runs of the handler whose step was refused
 
 	// Guarded by consumer.mu.
 	index     int // in consumer.hand
@@ -46,7 +46,10 @@ func (it *item) parse(bare *envelope.Meta) error {
 		}
 		it.payload = it.d.Message.Body
 		it.meta.ID = clip(it.d.Message.ID, envelope.MaxID)
-		it.meta.CorrID, it.meta.Key, it.meta.At = it.meta.ID, clip(it.d.Message.Key, envelope.MaxName), it.d.FirstAt
+		it.meta.CorrID, it.meta.At = it.meta.ID, it.d.FirstAt
+		if it.meta.Key != it.d.Message.Key {
+			it.meta.Key = clip(it.d.Message.Key, envelope.MaxName)
+		}
 		return nil
 	}
 	meta, payload, err := envelope.Parse(it.d.Message.Body)
@@ -60,15 +63,18 @@ func (it *item) parse(bare *envelope.Meta) error {
 // forget lets go of what has the size of a message. The rest is written over when the next message is accepted, parsed and settled;
 // the step keeps its turn.
 func (it *item) forget() {
-	it.d.Message.Body, it.payload, it.err = nil, nil, nil
+	it.d.Message.Body, it.payload = nil, nil
+	if it.err != nil {
+		it.err = nil
+	}
 	if !it.bare {
 		it.meta = envelope.Meta{}
 	}
 	if !it.settlement.Then.IsZero() {
 		it.settlement.Then = port.Batch{}
 	}
-	it.own.empty()
-	it.step, it.handled, it.buried, it.conflicts = nil, false, 0, 0
+	it.step.empty()
+	it.ran, it.handled, it.buried, it.conflicts = false, false, 0, 0
 }
 
 // enter is ctx for the handling of this message.
@@ -83,7 +89,7 @@ func (it *item) message(worker string) Message[[]byte] {
 	return Message[[]byte]{
 		Envelope: envelope.Envelope[[]byte]{Meta: it.meta, Payload: it.payload},
 		Delivery: it.delivery(worker),
-		step:     it.step, turn: it.step.turn,
+		step:     &it.step, turn: it.step.turn,
 	}
 }
 

@@ -130,8 +130,7 @@ func (f *fifo) pop() *item {
 	if it == nil {
 		return nil
 	}
-	f.items[f.head] = nil
-	f.head++
+	f.head++ // the item stays: the consumer uses it for another message
 	if f.head == len(f.items) {
 		f.items, f.head = f.items[:0], 0
 	}

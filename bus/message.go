@@ -15,6 +15,55 @@ type Message[T any] struct {
 	turn uint64 // of the step: which handling this is
 }
 
+// become makes m, which was another one's message or none's, that of an item, all but its payload. What is as it was is not written:
+// a write costs more than a look.
+func (m *Message[T]) become(it *item, worker string) {
+	to, from := &m.Meta, &it.meta
+	to.ID, to.At = from.ID, from.At
+	set(&to.Type, from.Type)
+	set(&to.CorrID, from.CorrID)
+	set(&to.CauseID, from.CauseID)
+	set(&to.Tenant, from.Tenant)
+	set(&to.Source, from.Source)
+	set(&to.Key, from.Key)
+	set(&to.ContentType, from.ContentType)
+	to.Attempts = from.Attempts
+	set(&to.LastError, from.LastError)
+	if to.Headers != nil || from.Headers != nil {
+		to.Headers = from.Headers
+	}
+	if to.Extra != nil || from.Extra != nil {
+		to.Extra = from.Extra
+	}
+	d, g := &m.Delivery, it.step.at
+	set(&d.Topic, g.Topic)
+	set(&d.Group, g.Name)
+	set(&d.Worker, worker)
+	set(&d.LastError, it.d.Reason)
+	d.Attempt, d.Crashes, d.FirstAt = it.d.Attempt, it.d.Crashes, it.d.FirstAt
+	m.step, m.turn = &it.step, it.step.turn
+}
+
+// leave lets go of what is m's own.
+func (m *Message[T]) leave() {
+	var none T
+	m.ID, m.Payload, m.step = "", none, nil
+	set(&m.CorrID, "")
+	set(&m.CauseID, "")
+	set(&m.Key, "")
+	set(&m.Meta.LastError, "")
+	set(&m.Delivery.LastError, "")
+	if m.Headers != nil || m.Extra != nil {
+		m.Headers, m.Extra = nil, nil
+	}
+}
+
+func set(to *string, s string) {
+	if *to != s {
+		*to = s
+	}
+}
+
 // Delivery tells how the message came here.
 type Delivery struct {
 	Topic, Group, Worker string

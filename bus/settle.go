@@ -122,7 +122,6 @@ func (c *consumer) deliver(ctx context.Context, items []*item) (again []*item, e
 		}
 	}
 	c.wake()
-	clear(items)
 	c.spare = items[:0]
 	return again, err
 }
@@ -133,7 +132,10 @@ func (c *consumer) settlements(items []*item) []port.Settlement {
 	c.sending = slices.Grow(c.sending[:0], len(items))[:len(items)]
 	for i, it := range items {
 		s, from := &c.sending[i], &it.settlement
-		s.Receipt, s.Verdict, s.After, s.Reason = from.Receipt, from.Verdict, from.After, from.Reason
+		s.Receipt, s.Verdict, s.After = it.d.Receipt, from.Verdict, from.After
+		if s.Reason != from.Reason {
+			s.Reason = from.Reason
+		}
 		if !from.Then.IsZero() {
 			s.Then = from.Then
 		}

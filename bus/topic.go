@@ -56,22 +56,24 @@ func (t Topic[T]) PublishAll(ctx context.Context, q port.Queue, out ...Out[T]) (
 	if err := t.declare(ctx, q); err != nil {
 		return nil, err
 	}
-	ids = make([]string, 0, len(out))
 	var repeated []string
 	for len(out) > 0 {
 		n := min(len(out), port.MaxParts)
 		batch := port.Batch{Messages: make([]port.Message, n)}
-		if err := t.fill(ctx, batch.Messages, out[:n]); err != nil {
+		names, err := t.fill(ctx, batch.Messages, out[:n])
+		if err != nil {
 			return ids, err
 		}
-		err := write(ctx, q, batch)
+		err = write(ctx, q, batch)
 		if dup, ok := errors.AsType[*port.DuplicateError](err); ok {
 			repeated = append(repeated, dup.IDs...)
 		} else if err != nil {
 			return ids, fmt.Errorf("publish to topic %q: %w", t.Name, err)
 		}
-		for i := range batch.Messages {
-			ids = append(ids, batch.Messages[i].ID)
+		if ids == nil {
+			ids = names
+		} else {
+			ids = append(ids, names...)
 		}
 		out = out[n:]
 	}
@@ -81,8 +83,8 @@ func (t Topic[T]) PublishAll(ctx context.Context, q port.Queue, out ...Out[T]) (
 	return ids, nil
 }
 
-// fill makes a message of each out.
-func (t Topic[T]) fill(ctx context.Context, ms []port.Message, out []Out[T]) error {
+// names are the ids of the messages to be: those that are given, and new ones.
+func names[T any](out []Out[T]) []string {
 	nameless := 0
 	for i := range out {
 		if out[i].ID == "" {
@@ -90,34 +92,45 @@ func (t Topic[T]) fill(ctx context.Context, ms []port.Message, out []Out[T]) err
 		}
 	}
 	fresh := envelope.NewIDs(nameless)
+	if nameless == len(out) {
+		return fresh
+	}
+	list := make([]string, len(out))
+	for i := range out {
+		if list[i] = out[i].ID; list[i] == "" {
+			list[i], fresh = fresh[0], fresh[1:]
+		}
+	}
+	return list
+}
+
+// fill makes a message of each out, and returns their ids.
+func (t Topic[T]) fill(ctx context.Context, ms []port.Message, out []Out[T]) ([]string, error) {
+	list := names(out)
 	codec := t.codec()
 	var room []byte
 	if err := port.CheckName("topic", t.Name); err != nil {
-		return err
+		return nil, err
 	}
 	for i := range out {
-		id := out[i].ID
-		if id == "" {
-			id, fresh = fresh[0], fresh[1:]
-		}
 		if t.Bare {
 			room = roomFor(room, i, len(out), ms)
 			var err error
-			if room, err = bareMessage(&ms[i], room, &t, codec, id, &out[i]); err != nil {
-				return err
+			if room, err = bareMessage(&ms[i], room, &t, codec, list[i], &out[i]); err != nil {
+				return nil, err
 			}
 			continue
 		}
 		meta := t.meta(&out[i])
-		meta.ID = id
+		meta.ID = list[i]
 		meta = envelope.Derive(ctx, meta)
 		m, err := t.message(&meta, &out[i])
 		if err != nil {
-			return err
+			return nil, err
 		}
 		ms[i] = m
 	}
-	return nil
+	return list, nil
 }
 
 // write makes one step. While its outcome is unknown it is repeated a few times: its ID makes that safe, also where the IDs of its
@@ -233,8 +246,13 @@ func bareMessage[T any](msg *port.Message, room []byte, t *Topic[T], c envelope.
 	if err != nil {
 		return room, fmt.Errorf("message for topic %q: %w: %w", t.Name, port.ErrInvalid, err)
 	}
-	msg.Topic, msg.ID, msg.Key, msg.Body, msg.At = t.Name, id, out.Key, room[start:len(room):len(room)], out.At
-	if msg.Key == "" && t.Key != nil {
+	msg.Topic, msg.ID, msg.Body = t.Name, id, room[start:len(room):len(room)]
+	if !out.At.IsZero() {
+		msg.At = out.At
+	}
+	if out.Key != "" {
+		msg.Key = out.Key
+	} else if t.Key != nil {
 		msg.Key = t.Key(out.Payload)
 	}
 	return room, nil

@@ -65,7 +65,7 @@ func (c *consumer) handle(items, run []*item, call call) []*item {
 
 // prepare reads the envelope and decides whether the message may be handled at all: nil, or its verdict.
 func (c *consumer) prepare(ctx context.Context, it *item) error {
-	it.step = nil
+	it.ran = false
 	if err := it.parse(c.bare); err != nil {
 		return Reject(fmt.Errorf("the body is no envelope: %w", err))
 	}
@@ -75,7 +75,7 @@ func (c *consumer) prepare(ctx context.Context, it *item) error {
 	case it.d.Attempt > 0 && c.g.Retry.Spent(it.d.Attempt):
 		return Reject(fmt.Errorf("%d tries are used up; the last failure: %s", it.d.Attempt, it.d.Reason))
 	}
-	it.step = &it.own
+	it.ran = true
 	it.step.begin(&it.meta, &c.pg, it.d.Receipt)
 	if it.d.Lost > 0 {
 		return c.begin(ctx, it)
@@ -147,7 +147,7 @@ func (c *consumer) interruptible(items []*item, interrupt context.CancelCauseFun
 // conclude turns verdicts into settlements.
 func (c *consumer) conclude(items []*item) {
 	for _, it := range items {
-		if it.step != nil {
+		if it.ran {
 			it.step.close()
 		}
 		c.judge(it)
@@ -157,7 +157,7 @@ func (c *consumer) conclude(items []*item) {
 	for _, it := range items {
 		it.interrupt = nil
 		switch {
-		case it.step != nil && it.step.settled && it.err == nil, it.lost:
+		case it.ran && it.step.settled && it.err == nil, it.lost:
 			c.leave(it)
 			continue
 		case it.settlement.Verdict != port.Ack:
@@ -175,7 +175,7 @@ func (c *consumer) conclude(items []*item) {
 // judge decides what becomes of an item by the handler's verdict.
 func (c *consumer) judge(it *item) {
 	err := it.err
-	if it.step != nil && it.step.err != nil && err == nil {
+	if it.ran && it.step.err != nil && err == nil {
 		err = Reject(it.step.err)
 	}
 	it.handled = false
@@ -184,14 +184,17 @@ func (c *consumer) judge(it *item) {
 	case err == nil:
 		it.handled = true
 		s := &it.settlement
-		s.Receipt, s.Verdict, s.After, s.Reason = it.d.Receipt, port.Ack, 0, ""
-		if it.step != nil && !(s.Then.IsZero() && it.step.batch.IsZero()) {
+		s.Verdict, s.After = port.Ack, 0
+		if s.Reason != "" {
+			s.Reason = ""
+		}
+		if it.ran && !(s.Then.IsZero() && it.step.batch.IsZero()) {
 			s.Then = it.step.batch
 		}
 	case errors.Is(err, errNotBegun), c.isLost(it), c.handling.Err() != nil && !rejects(err):
-		it.settlement = port.Settlement{Receipt: it.d.Receipt, Verdict: port.Release}
+		it.settlement = port.Settlement{Verdict: port.Release}
 	case isLater:
-		it.settlement = port.Settlement{Receipt: it.d.Receipt, Verdict: port.Release, After: wait.wait}
+		it.settlement = port.Settlement{Verdict: port.Release, After: wait.wait}
 	default:
 		c.fail(it, err)
 	}
@@ -208,7 +211,7 @@ func (c *consumer) fail(it *item, err error) {
 	if !ok {
 		wait = c.g.Retry.Delay(it.d.Attempt+1, rand.Float64())
 	}
-	it.settlement = port.Settlement{Receipt: it.d.Receipt, Verdict: port.Return, After: wait, Reason: reason(err)}
+	it.settlement = port.Settlement{Verdict: port.Return, After: wait, Reason: reason(err)}
 	c.g.Log.InfoContext(c.handling, "message failed, it comes again",
 		"topic", c.pg.Topic, "group", c.pg.Name, "id", it.d.Message.ID, "corrId", it.meta.CorrID,
 		"attempt", it.d.Attempt+1, "after", wait, "error", err)

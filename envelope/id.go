@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	mathrand "math/rand/v2"
 	"sync"
 	"time"
 )
@@ -110,7 +111,8 @@ func hexDigits(v uint32) uint64 {
 var ids generator
 
 // generator makes UUIDv7 by method 2 of RFC 9562, section 6.2: the 74 bits below the time are random once a millisecond and
-// grow by a random step from one id to the next.
+// grow by a random step from one id to the next. The start comes from crypto/rand, the steps from math/rand/v2: they spread ids, and
+// keep no secret.
 type generator struct {
 	mu    sync.Mutex
 	ms    uint64 // 48 bits
@@ -158,7 +160,7 @@ func (g *generator) seed() {
 
 // step grows by 1 to 1<<32, and borrows from the next millisecond when there is no room left.
 func (g *generator) step() {
-	g.low += uint64(binary.BigEndian.Uint32(g.random(4))) + 1
+	g.low += uint64(mathrand.Uint32()) + 1
 	if g.low>>lowBits == 0 {
 		return
 	}

@@ -96,7 +96,7 @@ type Fence struct {
 }
 
 // IsZero reports whether there is no fence.
-func (f Fence) IsZero() bool { return f == Fence{} }
+func (f Fence) IsZero() bool { return f.Name == "" && f.Token == 0 }
 
 // Check answers [ErrInvalid] for a fence that is neither zero nor whole.
 func (f Fence) Check() error {

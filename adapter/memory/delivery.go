@@ -1,23 +1,49 @@
 package memory
 
 import (
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/musterhq/muster/port"
 )
 
-// parcel is what one Fetch hands out. Its receipts and offsets share one text.
+// parcel is what one Fetch hands out. What its deliveries are called is noted under the lock, and written when it was let go: their
+// receipts and offsets share one text.
 type parcel struct {
-	list []port.Delivery
-	text strings.Builder
+	list   []port.Delivery
+	prefix string // of the offsets
+	labels []label
+}
+
+// label is what a delivery is called.
+type label struct {
+	loan loanID
+	seq  uint64 // 0: it has no offset
 }
 
 // grow makes room for n deliveries.
 func (p *parcel) grow(n int) {
 	p.list = make([]port.Delivery, 0, n)
-	p.text = strings.Builder{}
-	p.text.Grow(n * (receiptLen + offsetLen))
+	p.labels = slices.Grow(p.labels[:0], n)
+}
+
+// name writes the receipts and offsets.
+func (p *parcel) name() {
+	var text strings.Builder
+	text.Grow(len(p.list) * (receiptLen + offsetLen))
+	var room [receiptLen + offsetLen]byte
+	for i := range p.labels {
+		l := &p.labels[i]
+		name := l.loan.appendReceipt(room[:0])
+		if l.seq > 0 {
+			name = appendHex(append(name, p.prefix...), l.seq)
+		}
+		at := text.Len()
+		text.Write(name)
+		all := text.String()[at:]
+		p.list[i].Receipt, p.list[i].Offset = port.Receipt(all[:receiptLen]), port.Offset(all[receiptLen:])
+	}
 }
 
 // expects is how many messages there may be for a Fetch: at least as many as there are, and at most a few more.
@@ -52,7 +78,10 @@ func (g *group) take(c *counts, want *port.Group, limit int, now moment, out *pa
 	list := g.loanList(want.Loan)
 	for _, it := range g.picked {
 		g.lends++
-		it.lend, it.due, it.state, it.begun, it.consumer = g.lends, due, loaned, false, want.Consumer
+		it.lend, it.due, it.state, it.begun = g.lends, due, loaned, false
+		if it.consumer != want.Consumer {
+			it.consumer = want.Consumer
+		}
 		list.push(it)
 	}
 	g.deliveries(c, now, due, out)
@@ -119,6 +148,7 @@ func (g *group) pickFresh(limit int, now moment) (acked int) {
 func (g *group) deliveries(c *counts, now moment, due int64, out *parcel) {
 	until := now.t.Add(time.Duration(due - now.ns))
 	list := out.list[:len(g.picked)]
+	out.prefix, out.labels = g.topic.log.prefix, out.labels[:len(g.picked)]
 	for i, it := range g.picked {
 		e := it.entry
 		d := &list[i]
@@ -128,18 +158,10 @@ func (g *group) deliveries(c *counts, now moment, due int64, out *parcel) {
 		if it.lost > 0 {
 			c.redelivered.Add(1)
 		}
-		var room [receiptLen + offsetLen]byte
-		name := appendHex(room[:0], it.lend)
-		name = appendHex(name, uint64(it.slot)<<32|uint64(g.serial))
-		if e.seq > 0 {
-			name = g.topic.log.appendOffset(name, e.seq)
-		} else {
+		if e.seq == 0 {
 			d.Message.Group = g.name
 		}
-		at := out.text.Len()
-		out.text.Write(name)
-		text := out.text.String()[at:]
-		d.Receipt, d.Offset = port.Receipt(text[:receiptLen]), port.Offset(text[receiptLen:])
+		out.labels[i] = label{loan: loanID{lend: it.lend, slot: it.slot, serial: g.serial}, seq: e.seq}
 		g.picked[i] = nil
 	}
 	out.list = list

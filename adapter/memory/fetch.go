@@ -17,18 +17,33 @@ func (b *Backend) Fetch(ctx context.Context, g port.Group, limit int) ([]port.De
 }
 
 func (c call) fetch(want *port.Group, limit int) ([]port.Delivery, error) {
+	out, _ := c.b.parcels.Get().(*parcel)
+	if out == nil {
+		out = &parcel{}
+	}
+	if err := c.fill(out, want, limit); err != nil {
+		return nil, err
+	}
+	out.name()
+	list := out.list
+	out.list = nil
+	c.b.parcels.Put(out)
+	return list, nil
+}
+
+// fill waits until there is something for the group, and puts it into out.
+func (c call) fill(out *parcel, want *port.Group, limit int) error {
 	s := c.b.space
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var out parcel
 	for {
 		if err := c.clearForFetch(want); err != nil {
-			return nil, err
+			return err
 		}
 		now := s.now()
 		g := s.group(want.Topic, want.Name)
 		if g == nil {
-			return nil, c.groupLost(want)
+			return c.groupLost(want)
 		}
 		if g.topic.promote(now) {
 			s.touch(g.topic)
@@ -40,14 +55,14 @@ func (c call) fetch(want *port.Group, limit int) ([]port.Delivery, error) {
 			s.mu.Lock()
 			continue
 		}
-		g.take(&c.b.counts, want, limit, now, &out)
+		g.take(&c.b.counts, want, limit, now, out)
 		s.flush(now)
 		g.notify(now)
 		if len(out.list) > 0 {
-			return out.list, nil
+			return nil
 		}
 		if err := c.await(g, limit, now); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }

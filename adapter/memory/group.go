@@ -87,7 +87,10 @@ func (g *group) begin(e *entry) *item {
 func (g *group) finish(it *item) {
 	it.unlist()
 	it.entry.pins--
-	*it = item{slot: it.slot}
+	it.entry, it.state, it.lend, it.begun = nil, unused, 0, false // its consumer is most often the next one, too
+	if it.attempt != 0 || it.lost != 0 || it.reason != "" {
+		it.attempt, it.lost, it.crashes, it.reason = 0, 0, 0, ""
+	}
 	g.free = append(g.free, it)
 }
 
@@ -137,19 +140,37 @@ func (g *group) firstOut() *loanList {
 // fresh is how many entries were handed out to nobody yet, removed ones included.
 func (g *group) fresh() int { return int(g.topic.log.next - g.cursor) }
 
-// find is the item that r stands for, loaned to consumer or decided since, or nil: settled or passed on.
-func (g *group) find(r port.Receipt, consumer string) *item {
+// loanID is what a receipt says; zero for what is none.
+type loanID struct {
+	lend         uint64 // from 1
+	slot, serial uint32
+}
+
+// loanOf reads a receipt.
+func loanOf(r port.Receipt) loanID {
 	if len(r) != receiptLen {
-		return nil
+		return loanID{}
 	}
 	lend, ok1 := readHex(string(r[:hexLen]))
 	place, ok2 := readHex(string(r[hexLen:]))
-	slot := place >> 32
-	if !ok1 || !ok2 || uint32(place) != g.serial || slot >= uint64(len(g.slots)*slotChunk) {
+	if !ok1 || !ok2 {
+		return loanID{}
+	}
+	return loanID{lend: lend, slot: uint32(place >> 32), serial: uint32(place)}
+}
+
+// appendReceipt appends the receipt of the loan.
+func (l loanID) appendReceipt(b []byte) []byte {
+	return appendHex(appendHex(b, l.lend), uint64(l.slot)<<32|uint64(l.serial))
+}
+
+// find is the item with that loan, of consumer, or decided since, or nil: settled or passed on.
+func (g *group) find(loan loanID, consumer string) *item {
+	if loan.lend == 0 || loan.serial != g.serial || int(loan.slot) >= len(g.slots)*slotChunk {
 		return nil
 	}
-	it := &g.slots[slot/slotChunk][slot%slotChunk]
-	if it.state < loaned || it.lend != lend || it.consumer != consumer {
+	it := &g.slots[loan.slot/slotChunk][loan.slot%slotChunk]
+	if it.state < loaned || it.lend != loan.lend || it.consumer != consumer {
 		return nil
 	}
 	return it

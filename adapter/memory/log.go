@@ -53,6 +53,12 @@ func (l *log) at(seq uint64) *entry {
 
 // append puts e at the end.
 func (l *log) append(e entry) {
+	e.seq = l.next
+	*l.extend(len(e.body)) = e
+}
+
+// extend makes room at the end for an entry with a body of n bytes. Its seq is next - 1.
+func (l *log) extend(n int) *entry {
 	if (l.next-l.base)/chunkSize == uint64(len(l.chunks)) {
 		c := l.spare
 		l.spare = nil
@@ -61,11 +67,10 @@ func (l *log) append(e entry) {
 		}
 		l.chunks = append(l.chunks, c)
 	}
-	e.seq = l.next
 	l.next++
-	*l.at(e.seq) = e
 	l.count++
-	l.bytes += int64(len(e.body))
+	l.bytes += int64(n)
+	return l.at(l.next - 1)
 }
 
 // find is the entry at o that is there, or nil.

@@ -33,13 +33,14 @@ type Config struct {
 
 // Backend is one process's handle on a store. The store lives as long as a handle refers to it.
 type Backend struct {
-	store  *store
-	space  *space
-	conf   Config
-	caps   port.Caps
-	handle int
-	points atomic.Int64 // calls of conf.Fault
-	counts counts
+	store   *store
+	space   *space
+	conf    Config
+	caps    port.Caps
+	handle  int
+	points  atomic.Int64 // calls of conf.Fault
+	counts  counts
+	parcels sync.Pool // of *parcel, without what they handed out
 
 	end    sync.Once
 	closed chan struct{}

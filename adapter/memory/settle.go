@@ -23,9 +23,59 @@ func (b *Backend) Settle(ctx context.Context, g port.Group, list ...port.Settlem
 		return all(len(list), fmt.Errorf("memory: settle: %w", err))
 	}
 	return each(ctx, b, "settle", len(list), func(c call) []error {
-		return c.eachOf(len(list), func(i int, now moment) error { return c.settle(&g, &list[i], now) })
+		if c.seen() {
+			return c.eachOf(len(list), func(i int, now moment) error {
+				if err := c.checkSettlement(&g, &list[i]); err != nil {
+					return err
+				}
+				return c.settle(&g, &list[i], loanOf(list[i].Receipt), now)
+			})
+		}
+		errs := make([]error, len(list))
+		for i := 0; i < len(list); i += settledTogether {
+			end := min(i+settledTogether, len(list))
+			c.settleSome(&g, list[i:end], errs[i:end])
+		}
+		return errs
 	})
 }
+
+// settledTogether is how many settlements are carried out under one lock.
+const settledTogether = 256
+
+// settleSome settles the list, of at most settledTogether. What can be found out about it without the lock is.
+func (c call) settleSome(g *port.Group, list []port.Settlement, errs []error) {
+	var loans [settledTogether]loanID
+	for i := range list {
+		if errs[i] = c.checkSettlement(g, &list[i]); errs[i] == nil {
+			loans[i] = loanOf(list[i].Receipt)
+		}
+	}
+	s := c.b.space
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	for i := range list {
+		if errs[i] == nil {
+			errs[i] = c.settle(g, &list[i], loans[i], now)
+		}
+	}
+	s.flush(now)
+}
+
+// checkSettlement refuses a settlement that cannot be.
+func (c call) checkSettlement(g *port.Group, m *port.Settlement) error {
+	if m.Verdict == port.Ack && m.Receipt != "" && m.After == 0 && m.Reason == "" && m.Then.IsZero() {
+		return nil // as most are
+	}
+	if err := m.Check(c.b.caps, g.Topic); err != nil {
+		return fmt.Errorf("memory: settle: %w", err)
+	}
+	return nil
+}
+
+// seen reports whether others may see what happens between the parts of the call.
+func (c call) seen() bool { return c.faults != nil || c.b.conf.Stepwise }
 
 // eachOf carries out n parts under the lock, each whole on its own, and answers one error for each. After a fault in between
 // the rest is answered with it.
@@ -36,7 +86,7 @@ func (c call) eachOf(n int, part func(i int, now moment) error) []error {
 	defer s.mu.Unlock()
 	now := s.now()
 	for i := range errs {
-		if i > 0 && (c.faults != nil || c.b.conf.Stepwise) {
+		if i > 0 && c.seen() {
 			s.flush(now)
 			if err := c.unlocked(); err != nil {
 				copy(errs[i:], all(n-i, err))
@@ -55,7 +105,7 @@ func (c call) extend(want *port.Group, h port.Hold, now moment) error {
 	if g == nil {
 		return c.groupLost(want)
 	}
-	it := g.find(h.Receipt, want.Consumer)
+	it := g.find(loanOf(h.Receipt), want.Consumer)
 	if it == nil || it.state != loaned {
 		return c.stale(want, h.Receipt)
 	}
@@ -72,13 +122,10 @@ func (c call) stale(g *port.Group, r port.Receipt) error {
 	return fmt.Errorf("memory: %s: receipt %q in group %q of topic %q was settled or passed on: %w", c.name, r, g.Name, g.Topic, port.ErrStale)
 }
 
-func (c call) settle(want *port.Group, m *port.Settlement, now moment) error {
-	if err := m.Check(c.b.caps, want.Topic); err != nil {
-		return fmt.Errorf("memory: settle: %w", err)
-	}
+func (c call) settle(want *port.Group, m *port.Settlement, loan loanID, now moment) error {
 	s := c.b.space
 	if len(s.steps) > 0 {
-		if err := c.clearForSettle(want, m); err != nil {
+		if err := c.clearForSettle(want, m, loan); err != nil {
 			return err
 		}
 		now = s.now()
@@ -87,7 +134,7 @@ func (c call) settle(want *port.Group, m *port.Settlement, now moment) error {
 	if g == nil {
 		return c.groupLost(want)
 	}
-	it := g.find(m.Receipt, want.Consumer)
+	it := g.find(loan, want.Consumer)
 	if it == nil || it.state != loaned {
 		return c.stale(want, m.Receipt)
 	}
@@ -115,12 +162,16 @@ func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settleme
 	if want.Remember > 0 {
 		remember = now.after(want.Remember)
 	}
-	id, plain := it.entry.id, m.Then.IsZero()
-	var repeats bool
-	if plain && remember > 0 {
-		repeats = !g.known.add(id, now.ns, remember)
-	} else {
-		repeats = g.known.has(id, now.ns)
+	plain, repeats := m.Then.IsZero(), false
+	switch {
+	case plain && remember > 0:
+		repeats = !g.known.add(it.entry.id, now.ns, remember)
+	case g.known.used > 0:
+		repeats = g.known.has(it.entry.id, now.ns)
+	}
+	id := ""
+	if repeats {
+		id = it.entry.id
 	}
 	if repeats || plain {
 		g.finish(it)
@@ -143,10 +194,10 @@ func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settleme
 
 // clearForSettle finishes the steps that this one would come across: those that acknowledge the same message, and those
 // that have one of its keys or removals.
-func (c call) clearForSettle(want *port.Group, m *port.Settlement) error {
+func (c call) clearForSettle(want *port.Group, m *port.Settlement, loan loanID) error {
 	s := c.b.space
 	return c.clear(func(st *step) bool {
-		if st.item != nil && st.group == s.group(want.Topic, want.Name) && st.item == st.group.find(m.Receipt, want.Consumer) {
+		if st.item != nil && st.group == s.group(want.Topic, want.Name) && st.item == st.group.find(loan, want.Consumer) {
 			return true
 		}
 		return st.crosses(&m.Then)

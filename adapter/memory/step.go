@@ -92,9 +92,12 @@ func (c call) decide(b *port.Batch, g *group, it *item, remember int64, now mome
 
 // admit makes the IDs of the messages known, and leaves those out that were known before.
 func (s *space) admit(st *step, now moment) {
+	var t *topic
 	for i := range st.batch.Messages {
 		m := &st.batch.Messages[i]
-		t := s.create(m.Topic, now)
+		if i == 0 || m.Topic != st.batch.Messages[i-1].Topic {
+			t = s.create(m.Topic, now)
+		}
 		if m.Group != "" || t.conf.Window < 0 {
 			continue
 		}
@@ -175,11 +178,35 @@ func (s *space) put(m *port.Message, now moment) {
 	t.put(m, now)
 }
 
+// putAll is put for all messages of the step, none of which was put yet.
+func (s *space) putAll(st *step, now moment) {
+	var t *topic
+	list := st.batch.Messages
+	st.next = len(list)
+	for i := range list {
+		m := &list[i]
+		if st.leavesOut(i) {
+			continue
+		}
+		if m.Group != "" {
+			s.put(m, now)
+			continue
+		}
+		if t == nil || t.conf.Name != m.Topic {
+			t = s.topic(m.Topic)
+			s.touch(t)
+			t.promote(now)
+		}
+		t.put(m, now)
+	}
+}
+
 // carry carries the step out. Where the backend is Stepwise, others may come in between; when it is cut or fails there, the
 // rest of the step is left to them.
 func (c call) carry(st *step, now moment) error {
 	s := c.b.space
 	if !c.b.conf.Stepwise {
+		s.putAll(st, now)
 		for !st.done() {
 			s.advance(st, now)
 		}

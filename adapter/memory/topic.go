@@ -51,7 +51,11 @@ func (t *topic) put(m *port.Message, now moment) {
 		t.delayedBytes += int64(len(m.Body))
 		return
 	}
-	t.log.append(entryOf(m, now.t.UnixNano()))
+	e := t.log.extend(len(m.Body)) // which is zero
+	e.id, e.body, e.seq, e.at = m.ID, m.Body, t.log.next-1, now.t.UnixNano()
+	if m.Key != "" {
+		e.key = m.Key
+	}
 }
 
 // later is a and b, or never.

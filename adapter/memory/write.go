@@ -51,9 +51,12 @@ func (c call) write(b *port.Batch) error {
 func (c call) check(b *port.Batch, now moment) error {
 	s := c.b.space
 	limited := false
+	var t *topic
 	for i := range b.Messages {
 		m := &b.Messages[i]
-		t := s.topic(m.Topic)
+		if i == 0 || m.Topic != b.Messages[i-1].Topic {
+			t = s.topic(m.Topic)
+		}
 		if m.Group != "" && (t == nil || t.group(m.Group) == nil) {
 			return fmt.Errorf("message %q is addressed to group %q of topic %q: %w", m.ID, m.Group, m.Topic, port.ErrNotFound)
 		}
@@ -126,13 +129,17 @@ func (s *space) checkRoom(b *port.Batch, now moment) error {
 // loads are what the messages of b that count would add to each topic that has limits.
 func (s *space) loads(b *port.Batch, counts func(*topic, *port.Message) bool) []load {
 	var list []load
+	var t *topic
+	at := -1
 	for i := range b.Messages {
 		m := &b.Messages[i]
-		t := s.topic(m.Topic)
+		if i == 0 || m.Topic != b.Messages[i-1].Topic {
+			t = s.topic(m.Topic)
+			at = slices.IndexFunc(list, func(l load) bool { return l.topic == t })
+		}
 		if t == nil || m.Group != "" || !t.limited() || !counts(t, m) {
 			continue
 		}
-		at := slices.IndexFunc(list, func(l load) bool { return l.topic == t })
 		if at < 0 {
 			at = len(list)
 			list = append(list, load{topic: t})
