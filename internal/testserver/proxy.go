@@ -17,7 +17,7 @@ import (
 // connections that there are and for new ones, and are safe for concurrent use.
 type Proxy struct {
 	t      testing.TB
-	target atomic.Value // string
+	target atomic.Pointer[string]
 	addr   string
 	wg     sync.WaitGroup
 
@@ -120,9 +120,9 @@ func (p *Proxy) Restore() {
 }
 
 // aim has new connections passed on to another server.
-func (p *Proxy) aim(target string) { p.target.Store(target) }
+func (p *Proxy) aim(target string) { p.target.Store(&target) }
 
-func (p *Proxy) to() string { return p.target.Load().(string) } //nolint:forcetypeassert // aim alone stores
+func (p *Proxy) to() string { return *p.target.Load() }
 
 func (p *Proxy) set(f faults) {
 	p.mu.Lock()
