@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -16,7 +17,7 @@ import (
 // connections that there are and for new ones, and are safe for concurrent use.
 type Proxy struct {
 	t      testing.TB
-	target string
+	target atomic.Pointer[string]
 	addr   string
 	wg     sync.WaitGroup
 
@@ -47,7 +48,8 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	if err != nil {
 		t.Fatalf("testserver: proxy for %s: %v", target, err)
 	}
-	p := &Proxy{t: t, target: target, addr: addr, links: map[*link]bool{}, changed: make(chan struct{})}
+	p := &Proxy{t: t, addr: addr, links: map[*link]bool{}, changed: make(chan struct{})}
+	p.aim(target)
 	p.Restore()
 	t.Cleanup(func() {
 		p.Cut()
@@ -91,7 +93,7 @@ func (p *Proxy) Cut() {
 	defer p.mu.Unlock()
 	if p.listen != nil {
 		if err := deafen(p.listen); err != nil {
-			p.t.Errorf("testserver: proxy for %s: %v", p.target, err)
+			p.t.Errorf("testserver: proxy for %s: %v", p.to(), err)
 		}
 		p.close(p.listen)
 		p.listen = nil
@@ -110,12 +112,17 @@ func (p *Proxy) Restore() {
 	}
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", p.addr)
 	if err != nil {
-		p.t.Errorf("testserver: proxy for %s: %v", p.target, err)
+		p.t.Errorf("testserver: proxy for %s: %v", p.to(), err)
 		return
 	}
 	p.listen, p.addr = l, l.Addr().String()
 	p.wg.Go(func() { p.accept(l) })
 }
+
+// aim has new connections passed on to another server.
+func (p *Proxy) aim(target string) { p.target.Store(&target) }
+
+func (p *Proxy) to() string { return *p.target.Load() }
 
 func (p *Proxy) set(f faults) {
 	p.mu.Lock()
@@ -137,7 +144,7 @@ func (p *Proxy) accept(l net.Listener) {
 
 // serve passes one connection on until either side ends it.
 func (p *Proxy) serve(client net.Conn, l net.Listener) {
-	server, err := new(net.Dialer).DialContext(context.Background(), "tcp", p.target)
+	server, err := new(net.Dialer).DialContext(context.Background(), "tcp", p.to())
 	if err != nil {
 		p.abort(client) // the client sees what the proxy saw: nobody there
 		return
@@ -242,7 +249,7 @@ func (p *Proxy) take(k *link) bool {
 func (p *Proxy) abort(c net.Conn) {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		if err := tcp.SetLinger(0); err != nil && !errors.Is(err, net.ErrClosed) {
-			p.t.Errorf("testserver: proxy for %s: %v", p.target, err)
+			p.t.Errorf("testserver: proxy for %s: %v", p.to(), err)
 		}
 	}
 	p.close(c)
@@ -250,6 +257,6 @@ func (p *Proxy) abort(c net.Conn) {
 
 func (p *Proxy) close(c io.Closer) {
 	if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		p.t.Errorf("testserver: proxy for %s: %v", p.target, err)
+		p.t.Errorf("testserver: proxy for %s: %v", p.to(), err)
 	}
 }

@@ -26,6 +26,7 @@ type RedisConfig struct {
 	Password    string   // default none
 	ReplicaOf   *Server  // a Redis with the same password and without TLS; default none
 	TLS         bool     // the port takes TLS alone, by a certificate that Server.TLS trusts; default false
+	Proxied     bool     // replicas, sentinels and clients of a cluster are told to come through Server.Proxy; default false
 	Lines       []string // further lines of redis.conf, such as "save 1 1"; default none
 }
 
@@ -36,13 +37,39 @@ func Redis(t testing.TB, c RedisConfig) *Server {
 	if c.TLS {
 		k.identity = newIdentity(t)
 	}
-	return start(t, k, t.TempDir())
+	if c.Proxied {
+		k.proxy = NewProxy(t, "") // first, for the server announces its port
+	}
+	s := start(t, k, t.TempDir())
+	if k.proxy != nil {
+		k.proxy.aim(s.Addr())
+	}
+	return s
+}
+
+// Proxy returns the proxy through which others are told to come to a Redis that is set up as Proxied.
+func (s *Server) Proxy() *Proxy {
+	s.t.Helper()
+	r, ok := s.kind.(redis)
+	if !ok || r.proxy == nil {
+		s.t.Fatalf("testserver: %s at %s is not set up as Proxied", s.kind.name(), s.Addr())
+	}
+	return r.proxy
+}
+
+// known is the address by which others know a Redis.
+func (s *Server) known() string {
+	if r, ok := s.kind.(redis); ok && r.proxy != nil {
+		return r.proxy.Addr()
+	}
+	return s.Addr()
 }
 
 type redis struct {
 	path     string
 	config   RedisConfig
 	identity *identity // nil: no TLS
+	proxy    *Proxy    // nil: not Proxied
 }
 
 func (redis) name() string               { return "redis-server" }
@@ -73,8 +100,12 @@ func (r redis) command(dir string, port int) *exec.Cmd {
 		lines = append(lines, "requirepass "+r.config.Password, "masterauth "+r.config.Password)
 	}
 	if r.config.ReplicaOf != nil {
-		host, master, _ := strings.Cut(r.config.ReplicaOf.Addr(), ":")
+		host, master, _ := strings.Cut(r.config.ReplicaOf.known(), ":")
 		lines = append(lines, "replicaof "+host+" "+master)
+	}
+	if r.proxy != nil {
+		_, own, _ := strings.Cut(r.proxy.Addr(), ":")
+		lines = append(lines, "replica-announce-port "+own, "cluster-announce-port "+own)
 	}
 	cmd := exec.CommandContext(context.Background(), r.path, "-") // a Server ends it, or the death of the test process
 	cmd.Stdin = strings.NewReader(strings.Join(append(lines, r.config.Lines...), "\n") + "\n")

@@ -65,7 +65,7 @@ func NewRedisCluster(t testing.TB, c RedisConfig) *RedisCluster {
 
 // URL names the first three servers: a client asks any of them for the others.
 func (k *RedisCluster) URL() string {
-	return "redis://" + k.Nodes[0].Addr() + "?addr=" + k.Nodes[1].Addr() + "&addr=" + k.Nodes[2].Addr()
+	return "redis://" + k.Nodes[0].known() + "?addr=" + k.Nodes[1].known() + "&addr=" + k.Nodes[2].known()
 }
 
 // AwaitWhole returns when every running node serves all slots, and the running replicas follow their masters.

@@ -38,7 +38,7 @@ func NewRedisSentinel(t testing.TB, c RedisConfig) *RedisSentinel {
 	await(t, "the replica follows its master", k.Servers[1].Addr(), has("master_link_status:up"), "INFO", "replication")
 	path := serverBinary(t, "redis-server", "/usr/bin/redis-server", "/usr/local/bin/redis-server")
 	for range 3 {
-		k.Sentinels = append(k.Sentinels, start(t, sentinel{path, master.port}, t.TempDir()))
+		k.Sentinels = append(k.Sentinels, start(t, sentinel{path, master.known()}, t.TempDir()))
 	}
 	for _, s := range k.Sentinels {
 		await(t, "the sentinels know each other and the replica", s.Addr(), func(answer string) bool {
@@ -58,7 +58,7 @@ func (k *RedisSentinel) Master() *Server {
 	k.t.Helper()
 	info := must(k.t, k.Sentinels[0].Addr(), "INFO", "sentinel")
 	for _, s := range k.Servers {
-		if strings.Contains(info, "address="+s.Addr()+",") {
+		if strings.Contains(info, "address="+s.known()+",") {
 			return s
 		}
 	}
@@ -71,15 +71,38 @@ func (k *RedisSentinel) AwaitMaster(s *Server) {
 	k.t.Helper()
 	for _, one := range k.Sentinels {
 		await(k.t, "the sentinels agree on a new master", one.Addr(), func(answer string) bool {
-			return strings.Contains(answer, "status=ok,address="+s.Addr()+",")
+			return strings.Contains(answer, "status=ok,address="+s.known()+",")
 		}, "INFO", "sentinel")
 	}
 	await(k.t, "the new master is one", s.Addr(), has("role:master"), "INFO", "replication")
 }
 
+// AwaitWhole returns when the sentinels agree on a master that runs, and the other server, where it runs, follows it.
+func (k *RedisSentinel) AwaitWhole() {
+	k.t.Helper()
+	master := k.Servers[0]
+	await(k.t, "the sentinels name a master that runs", k.Sentinels[0].Addr(), func(answer string) bool {
+		for _, s := range k.Servers {
+			if s.Pid() != 0 && strings.Contains(answer, "status=ok,address="+s.known()+",") {
+				master = s
+				return true
+			}
+		}
+		return false
+	}, "INFO", "sentinel")
+	k.AwaitMaster(master)
+	for _, s := range k.Servers {
+		if s != master && s.Pid() != 0 {
+			await(k.t, "the replica follows its master", s.Addr(), func(answer string) bool {
+				return has("role:slave")(answer) && has("master_link_status:up")(answer)
+			}, "INFO", "replication")
+		}
+	}
+}
+
 type sentinel struct {
 	path   string
-	master int
+	master string // its address
 }
 
 func (sentinel) name() string               { return "redis-sentinel" }
@@ -90,12 +113,13 @@ func (sentinel) url(addr string) string     { return "redis://" + addr }
 func (s sentinel) command(dir string, port int) *exec.Cmd {
 	file := filepath.Join(dir, "sentinel-"+strconv.Itoa(port)+".conf")
 	if _, err := os.Stat(file); err != nil {
+		host, master, _ := strings.Cut(s.master, ":")
 		text := strings.Join([]string{
 			"bind 127.0.0.1",
 			"port " + strconv.Itoa(port),
 			"dir " + dir,
 			"daemonize no",
-			fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 2", masterSet, s.master),
+			fmt.Sprintf("sentinel monitor %s %s %s 2", masterSet, host, master),
 			"sentinel down-after-milliseconds " + masterSet + " 1000",
 			"sentinel failover-timeout " + masterSet + " 5000",
 			"",

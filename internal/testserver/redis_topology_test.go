@@ -42,3 +42,26 @@ func TestASlotMovesWithItsKeys(t *testing.T) {
 	}
 	dial(t, to.Addr()).want("GET {orders}a", "1")
 }
+
+func TestOthersComeThroughTheProxyOfAServer(t *testing.T) {
+	k := testserver.NewRedisSentinel(t, testserver.RedisConfig{Proxied: true})
+	old := k.Master()
+	old.Proxy().Cut()
+	k.AwaitMaster(k.Servers[1]) // the sentinels miss a master that runs
+	old.Proxy().Restore()
+	k.AwaitWhole()
+	dial(t, old.Addr()).want("SET a 1", "-READONLY You can't write against a read only replica.")
+}
+
+func TestClientsOfAClusterAreToldOfTheProxies(t *testing.T) {
+	k := testserver.NewRedisCluster(t, testserver.RedisConfig{Proxied: true})
+	owner := k.Master("{orders}a")
+	var other *testserver.Server
+	for _, s := range k.Nodes[:3] {
+		if s != owner {
+			other = s
+		}
+	}
+	c := dial(t, other.Addr())
+	c.want("GET {orders}a", "-MOVED 105 "+owner.Proxy().Addr())
+}
