@@ -75,5 +75,8 @@ func (b *Backend) tellTime(ctx context.Context) (*streamInfo, error) {
 		return nil, err
 	}
 	b.clock.learn(sent, time.Now(), info.Time)
+	most := limit(info.Config.MaxBytes)
+	b.bounded.Store(most > 0)
+	b.full.Store(most > 0 && info.State.Bytes >= uint64(most))
 	return &info, nil
 }

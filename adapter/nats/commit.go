@@ -100,7 +100,11 @@ func (t *tx) records() ([]out, error) {
 		w := t.writes[s]
 		o := out{subject: s, write: w, expect: -1}
 		if !w.blind {
-			o.expect = int64(t.run.cells[s].rev)
+			c := t.run.cells[s]
+			if c == nil {
+				return nil, fmt.Errorf("cell %s is written and was not read: %w", s, errNotSent)
+			}
+			o.expect = int64(c.rev)
 		}
 		list = append(list, o)
 	}

@@ -62,6 +62,14 @@ func (b *Backend) alive(ctx context.Context, what string) error {
 	return nil
 }
 
+// roomLeft answers why nothing may be added: the namespace has the size that it was made for.
+func (b *Backend) roomLeft(what string) error {
+	if b.full.Load() {
+		return fmt.Errorf("nats: %s: the namespace has reached its MaxBytes: let groups catch up and lower the limits of topics, or drop some: %w", what, port.ErrUnavailable)
+	}
+	return nil
+}
+
 // all is the same error n times.
 func all(n int, err error) []error {
 	errs := make([]error, n)

@@ -250,6 +250,9 @@ func (f *fetching) bodies(t *tx, s *groupState, x *removedState, again []int) (t
 // fresh reads on in the log, as far as the limit goes. Cursor and ord are where each entry leaves the group.
 func (f *fetching) fresh(t *tx, s *groupState, x *removedState) (list []picked, cursor []place, ord []uint64, err error) {
 	lane := t.run.lane
+	if lane.serial != s.serial {
+		lane.serial, lane.ahead, lane.scanned = s.serial, nil, 0
+	}
 	for len(lane.ahead) > 0 && !lane.ahead[0].holds(s.cursor) {
 		lane.ahead = lane.ahead[1:]
 	}

@@ -29,7 +29,7 @@ func (b *Backend) Health(ctx context.Context) port.Health {
 	if info.Config.Storage != "file" {
 		say("The stream %s is kept in memory, so all of it is lost when the server ends: make it anew with file storage.", b.space.stream)
 	}
-	if most := info.Config.MaxBytes; most > 0 && info.State.Bytes > uint64(most)/10*9 {
+	if most := limit(info.Config.MaxBytes); most > 0 && info.State.Bytes > uint64(most)/10*9 {
 		say("The stream %s uses %d of %d bytes and refuses writes when it is full: raise its limit, or let groups catch up.", b.space.stream, info.State.Bytes, most)
 	}
 	if b.host != nil && !b.host.synced() {

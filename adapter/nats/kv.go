@@ -77,6 +77,9 @@ func (b *Backend) Apply(ctx context.Context, changes ...port.Change) ([]port.App
 	}
 	applied := make([]port.Applied, len(changes))
 	for i := range changes {
+		if err := b.roomLeft("apply"); err != nil && !changes[i].Delete {
+			return nil, err
+		}
 		var err error
 		if applied[i], err = b.apply(ctx, changes[i]); err != nil {
 			return nil, err
@@ -91,7 +94,7 @@ func (b *Backend) apply(ctx context.Context, ch port.Change) (a port.Applied, er
 		fences, err := t.fences(&port.Batch{Changes: []port.Change{ch}})
 		if isFence(err) {
 			a.Err = err
-			return nil
+			return nil //nolint:nilerr // the refusal is this change's answer, not the call's
 		}
 		if err != nil {
 			return err
@@ -150,7 +153,7 @@ func (b *Backend) Add(ctx context.Context, key string, delta int64, ttl time.Dur
 			ch.TTL = ttl
 		} else if sum, err = strconv.ParseInt(string(c.data), 10, 64); err != nil {
 			refused = fmt.Errorf("nats: add: the value of key %q is no 64-bit decimal number: %w", key, port.ErrInvalid)
-			return nil
+			return nil //nolint:nilerr // the refusal is the caller's answer; what else is in the round goes on
 		}
 		if delta > 0 && sum > math.MaxInt64-delta || delta < 0 && sum < math.MinInt64-delta {
 			refused = fmt.Errorf("nats: add: key %q: %d and %d leave the range of 64 bits: %w", key, sum, delta, port.ErrInvalid)

@@ -27,6 +27,7 @@ type lane struct {
 
 	// Of the round that is under way alone:
 	cells   map[string]*cell
+	serial  uint64   // of the group that the rest is about
 	ahead   []*chunk // of the log, from where the group stands
 	scanned uint64   // up to this sequence there is no entry behind where the group stands
 }
@@ -170,7 +171,8 @@ type needs struct {
 type aheadNeed struct {
 	topic string
 	from  uint64
-	batch int // chunks; 0: many
+	batch int  // chunks; 0: many
+	whole bool // from there on, whatever was scanned before
 }
 
 func (n *needs) empty() bool {
@@ -314,6 +316,9 @@ func (r *run) load(ctx context.Context) error {
 // readOn reads the log on to the next entries.
 func (l *lane) readOn(ctx context.Context, n *aheadNeed) error {
 	from := max(n.from, l.scanned+1)
+	if n.whole {
+		from = n.from
+	}
 	for {
 		list, more, err := l.b.chunks(ctx, n.topic, directGet{Seq: from, Batch: n.batch})
 		if err != nil {

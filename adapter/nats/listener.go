@@ -22,7 +22,6 @@ type listener struct {
 	want func(name string) bool
 
 	mu    sync.Mutex
-	sub   *client.Subscription
 	items []port.Signal // the zero signal is a gap
 	lost  bool          // something was lost since the last item
 	drops int           // that the client told of

@@ -24,6 +24,8 @@ type Backend struct {
 	space   space
 	process string // tells this handle from every other
 	batches atomic.Uint64
+	bounded atomic.Bool // the namespace has a size that it must not pass
+	full    atomic.Bool // and it has
 	desk    *desk
 	bells   *bells
 	clock   clock
@@ -189,7 +191,7 @@ func (b *Backend) tend() {
 		case <-b.ctx.Done():
 			return
 		}
-		if b.clock.old() {
+		if b.clock.old() || b.bounded.Load() {
 			if _, err := b.tellTime(b.ctx); err != nil {
 				continue // there is no connection; the next second will tell
 			}

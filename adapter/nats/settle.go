@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/musterhq/muster/port"
 )
@@ -25,6 +26,7 @@ func (b *Backend) Extend(ctx context.Context, g port.Group, holds ...port.Hold) 
 		return nil
 	}
 	errs := make([]error, len(holds))
+	holds = slices.Clone(holds)
 	o := &op{what: "extend", writes: true, weight: 2, decide: func(t *tx) error {
 		s, err := t.member(&g)
 		if err != nil {
@@ -122,7 +124,7 @@ func (b *Backend) Settle(ctx context.Context, g port.Group, list ...port.Settlem
 			bytes += sizeOf(&list[to].Then)
 			to++
 		}
-		b.settlePart(ctx, &g, list[from:to], errs[from:to], weight, bytes)
+		copy(errs[from:], b.settlePart(ctx, &g, list[from:to], weight, bytes))
 		from = to
 	}
 	b.settleFull(ctx, &g, list, errs)
@@ -136,8 +138,9 @@ func (b *Backend) Settle(ctx context.Context, g port.Group, list ...port.Settlem
 }
 
 // settlePart settles as many as fit into one write.
-func (b *Backend) settlePart(ctx context.Context, g *port.Group, list []port.Settlement, errs []error, weight, bytes int) {
-	left := make([]int, len(list))
+func (b *Backend) settlePart(ctx context.Context, g *port.Group, list []port.Settlement, weight, bytes int) []error {
+	list = slices.Clone(list)
+	errs, left := make([]error, len(list)), make([]int, len(list))
 	o := &op{what: "settle", writes: true, weight: weight, bytes: bytes}
 	o.decide = func(t *tx) error {
 		s, err := t.member(g)
@@ -152,8 +155,7 @@ func (b *Backend) settlePart(ctx context.Context, g *port.Group, list []port.Set
 		return nil
 	}
 	if err := b.groupLane(g.Topic, g.Name).do(ctx, o); err != nil {
-		copy(errs, all(len(errs), err))
-		return
+		return all(len(list), err) // errs is the round's, which may be under way
 	}
 	c := &b.counts
 	for i := range list {
@@ -174,6 +176,7 @@ func (b *Backend) settlePart(ctx context.Context, g *port.Group, list []port.Set
 			c.duplicates.Add(int64(left[i]))
 		}
 	}
+	return errs
 }
 
 // settleFull makes room in topics that were full, and settles again what met them.
@@ -191,7 +194,7 @@ func (b *Backend) settleFull(ctx context.Context, g *port.Group, list []port.Set
 			}
 			trimmed[full.topic] = true
 		}
-		b.settlePart(ctx, g, list[i:i+1], errs[i:i+1], weightOf(&list[i].Then)+3, sizeOf(&list[i].Then))
+		errs[i] = b.settlePart(ctx, g, list[i:i+1], weightOf(&list[i].Then)+3, sizeOf(&list[i].Then))[0]
 	}
 }
 

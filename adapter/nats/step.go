@@ -389,7 +389,7 @@ func (t *tx) fits(a *appends, n, size uint64) error {
 		count, bytes := a.ord-s.Ord-gone, a.size-s.Size-goneSize
 		return limits.MaxCount > 0 && count+n > uint64(limits.MaxCount) || limits.MaxBytes > 0 && bytes+size > uint64(limits.MaxBytes)
 	}
-	if !over(&a.state, &a.tail.lost) {
+	if !over(&a.state, &a.lost) {
 		return nil
 	}
 	subjects := []string{t.b.space.topic(a.topic), t.b.space.removed(a.topic)}

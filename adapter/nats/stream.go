@@ -72,7 +72,7 @@ func newEnough(version string) bool {
 func (b *Backend) makeStream(ctx context.Context) error {
 	most := int64(-1)
 	if b.conf.MaxBytes > 0 {
-		most = b.conf.MaxBytes
+		most = b.conf.MaxBytes + reserve(b.conf.MaxBytes)
 	}
 	err := b.api(ctx, "STREAM.CREATE."+b.space.stream, map[string]any{
 		"name":                 b.space.stream,
@@ -98,6 +98,22 @@ func (b *Backend) makeStream(ctx context.Context) error {
 		return nil // somebody else made it meanwhile, with other limits
 	}
 	return err
+}
+
+// reserve is what a full namespace keeps for settlements: without it nothing of it could be finished, and it would stay full.
+func reserve(most int64) int64 { return max(most/10, leastReserve) }
+
+const leastReserve = 16 << 20
+
+// limit is the MaxBytes that a stream of that size was made for, or 0.
+func limit(size int64) int64 {
+	if size <= 0 {
+		return 0
+	}
+	if most := size - leastReserve; most < 10*leastReserve {
+		return max(most, 1)
+	}
+	return size / 11 * 10
 }
 
 // overhead is what a message has beside its body: its subject, headers, ID and key.

@@ -52,6 +52,7 @@ type appends struct {
 	size    uint64
 	last    uint64
 	state   topicState
+	lost    removedState // as far as is known; no more than is lost
 	chunks  []*chunk
 	ids     map[hash]bool
 	touched bool
@@ -65,7 +66,7 @@ func (tl *tail) view(topic string) *appends {
 	if !tl.ready || tl.behind {
 		return nil
 	}
-	return &appends{topic: topic, tail: tl, head: tl.head, ord: tl.ord, size: tl.size, last: tl.last, state: tl.topic, ids: map[hash]bool{}}
+	return &appends{topic: topic, tail: tl, head: tl.head, ord: tl.ord, size: tl.size, last: tl.last, lost: tl.lost, state: tl.topic, ids: map[hash]bool{}}
 }
 
 // knows reports whether the ID was written within the window.
@@ -216,10 +217,13 @@ func (b *Backend) sync(ctx context.Context, topic string) error {
 	if !ready {
 		return b.loadTail(ctx, topic, tl)
 	}
-	for {
+	for first := true; ; first = false {
 		list, more, err := b.chunks(ctx, topic, directGet{Seq: head + 1})
 		if err != nil {
 			return err
+		}
+		if first && len(list) == 0 {
+			return b.loadTail(ctx, topic, tl) // nobody has appended: it is another log, or one that lost its end
 		}
 		tl.mu.Lock()
 		for _, c := range list {

@@ -51,7 +51,7 @@ func (t *tx) trim(topic string, n, size uint64) (more bool, err error) {
 		if w.over(0) {
 			batch = 0
 		}
-		t.run.need.ahead = &aheadNeed{topic: topic, from: max(s.Seq, 1), batch: batch}
+		t.run.need.ahead = &aheadNeed{topic: topic, from: max(s.Seq, 1), batch: batch, whole: true}
 		return false, errMissing
 	}
 	for _, c := range t.run.lane.ahead {

@@ -227,7 +227,7 @@ func (t *tx) touchLater(topic string, s *delayedState) {
 const topicOwner = "+"
 
 func (t *tx) putPage(topic, owner string, id uint64, items []item) {
-	t.put(t.b.space.page(topic, owner, id), write{data: appendItems(nil, items)})
+	t.put(t.b.space.page(topic, owner, id), write{data: appendItems(nil, items), blind: true}) // its number is new
 }
 
 // openPages takes pages in that may have something due at now, until there are n items that are.

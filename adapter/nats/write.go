@@ -21,17 +21,21 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 	if batch.IsZero() {
 		return nil
 	}
+	if sizeOf(&batch) > 0 || len(batch.Messages) > 0 {
+		if err := b.roomLeft("write"); err != nil {
+			return err
+		}
+	}
 	var left []string
 	var refused error
+	var again bool
 	o := &op{what: "write", writes: true, weight: weightOf(&batch) + 1, bytes: sizeOf(&batch)}
 	o.decide = func(t *tx) error {
 		left, refused = nil, nil
-		again, known, err := t.recognise(&batch)
-		if err != nil {
+		var known func()
+		var err error
+		if again, known, err = t.recognise(&batch); err != nil || again {
 			return err
-		}
-		if again {
-			return nil
 		}
 		apply, out, err := t.step(&batch)
 		if errors.Is(err, errMissing) {
@@ -39,7 +43,7 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 		}
 		if err != nil {
 			refused = err
-			return nil
+			return nil //nolint:nilerr // the refusal is the caller's answer; what else is in the round goes on
 		}
 		left = out
 		known()
@@ -58,6 +62,9 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 			return err
 		}
 		o = &op{what: o.what, writes: true, weight: o.weight, bytes: o.bytes, decide: o.decide}
+	}
+	if again {
+		return nil
 	}
 	if refused != nil {
 		b.count(refused)
