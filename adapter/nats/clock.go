@@ -67,6 +67,12 @@ func (b *Backend) until(due int64) time.Duration {
 	return max(0, time.UnixMilli(due).Sub(early))
 }
 
+// span is how long the server has to keep what ends then.
+func (b *Backend) span(end int64) time.Duration {
+	const longest = 100 * 365 * 24 * time.Hour
+	return min(time.Duration(max(0, min(end-b.sinceEarly(), int64(longest/time.Millisecond))))*time.Millisecond, longest) + 2*time.Second
+}
+
 // tellTime asks the server for its time.
 func (b *Backend) tellTime(ctx context.Context) (*streamInfo, error) {
 	var info streamInfo

@@ -96,6 +96,7 @@ func (t *tx) records() ([]out, error) {
 		}
 		t.hints[t.b.space.hint(a.topic)] = true
 	}
+	list = append(list, t.chunks...)
 	for _, s := range t.order {
 		w := t.writes[s]
 		o := out{subject: s, write: w, expect: -1}

@@ -297,28 +297,19 @@ func (c *chunk) holds(p place) bool {
 	return len(c.entries) > 0 && p.less(place{seq: c.seq, idx: uint32(len(c.entries) - 1)})
 }
 
-// remembered are the IDs among these that the group remembers; nil while they are not read.
+// remembered are the IDs among these that the group remembers.
 func (f *fetching) remembered(t *tx, s *groupState, lists ...[]picked) (map[hash]bool, error) {
 	known := map[hash]bool{}
 	if !s.mindful {
 		return known, nil
 	}
-	all := true
 	for _, list := range lists {
 		for i := range list {
-			all = t.want(f.b.space.remembered(s.serial, list[i].id)) && all
-		}
-	}
-	if !all {
-		return nil, errMissing
-	}
-	for _, list := range lists {
-		for i := range list {
-			c, err := t.get(f.b.space.remembered(s.serial, list[i].id))
+			yes, err := t.remembers(s, list[i].id)
 			if err != nil {
 				return nil, err
 			}
-			known[list[i].id] = f.b.living(c).found
+			known[list[i].id] = yes
 		}
 	}
 	return known, nil

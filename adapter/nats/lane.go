@@ -161,10 +161,11 @@ type run struct {
 
 // needs is what the steps looked at and is not read yet.
 type needs struct {
-	cells  map[string]bool
-	tails  map[string]bool
-	chunks map[uint64]string // topics by sequence
-	ahead  *aheadNeed
+	cells    map[string]bool
+	tails    map[string]bool
+	chunks   map[uint64]string // topics by sequence
+	memories map[uint64]uint64 // of groups, with how many spills
+	ahead    *aheadNeed
 }
 
 // aheadNeed is a log to be read on.
@@ -176,11 +177,11 @@ type aheadNeed struct {
 }
 
 func (n *needs) empty() bool {
-	return len(n.cells) == 0 && len(n.tails) == 0 && len(n.chunks) == 0 && n.ahead == nil
+	return len(n.cells) == 0 && len(n.tails) == 0 && len(n.chunks) == 0 && len(n.memories) == 0 && n.ahead == nil
 }
 
 func newNeeds() needs {
-	return needs{cells: map[string]bool{}, tails: map[string]bool{}, chunks: map[uint64]string{}}
+	return needs{cells: map[string]bool{}, tails: map[string]bool{}, chunks: map[uint64]string{}, memories: map[uint64]uint64{}}
 }
 
 // alone takes one step beside every lane.
@@ -299,6 +300,9 @@ func (r *run) load(ctx context.Context) error {
 			r.at[seq] = c
 			return err
 		})
+	}
+	for serial, spills := range n.memories {
+		read(func() error { return r.b.loadMemory(ctx, serial, spills) })
 	}
 	if n.ahead != nil {
 		read(func() error {

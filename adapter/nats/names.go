@@ -48,9 +48,7 @@ func (s space) body(topic, owner string, id uint64) string {
 	return s.root + "s.a." + token(topic) + "." + owner + "." + number(id)
 }
 
-func (s space) remembered(serial uint64, id hash) string {
-	return s.root + "s.r." + number(serial) + "." + hex.EncodeToString(id[:])
-}
+func (s space) remembered(serial uint64) string { return s.root + "s.r." + number(serial) }
 
 // Subjects beside the stream.
 

@@ -41,6 +41,7 @@ type Backend struct {
 	tails     map[string]*tail
 	lanes     map[string]*lane
 	seen      map[string]sighting
+	memories  map[uint64]*memory // of groups, by number
 	listeners map[*listener]*client.Subscription
 	subs      []*client.Subscription
 	written   map[string]bool // topics that were appended to since they were last trimmed
@@ -66,7 +67,7 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 func newBackend(ctx context.Context, c Config) *Backend {
 	b := &Backend{
 		conn: c.Conn, where: "own connection", conf: c, space: spaceOf(c.namespace()), process: rand.Text(),
-		declared: map[string]port.Topic{}, tails: map[string]*tail{}, lanes: map[string]*lane{}, seen: map[string]sighting{},
+		declared: map[string]port.Topic{}, tails: map[string]*tail{}, lanes: map[string]*lane{}, seen: map[string]sighting{}, memories: map[uint64]*memory{},
 		listeners: map[*listener]*client.Subscription{}, written: map[string]bool{},
 	}
 	b.bells = &bells{b: b, by: map[string]chan struct{}{}}
@@ -229,7 +230,7 @@ func (b *Backend) trimAll() {
 			return err
 		}
 		if mine = !b.living(c).found; mine {
-			t.put(subject, b.memory(25*time.Second, nil))
+			t.put(subject, b.lasting(25*time.Second, nil))
 		}
 		return nil
 	}
@@ -259,6 +260,11 @@ func (b *Backend) forget(since time.Time) {
 	for name, l := range b.lanes {
 		if l.used.Before(since) && l.idle() {
 			delete(b.lanes, name)
+		}
+	}
+	for serial, m := range b.memories {
+		if m.used.Before(since) {
+			delete(b.memories, serial)
 		}
 	}
 	for name, s := range b.seen {

@@ -231,18 +231,11 @@ func (t *tx) settle(s *groupState, g *port.Group, m *port.Settlement) (left int,
 
 // acknowledge finishes a loan, together with what the settlement says happens in the same step.
 func (t *tx) acknowledge(s *groupState, at int, g *port.Group, m *port.Settlement) (left int, err error) {
-	mark := t.b.space.remembered(s.serial, s.loaned[at].id)
-	known := &cell{}
-	switch {
-	case g.Remember > 0:
-		known, err = t.absent(mark)
-	case s.mindful:
-		known, err = t.get(mark)
-	}
+	known, err := t.remembers(s, s.loaned[at].id)
 	if err != nil {
 		return 0, err
 	}
-	if t.b.living(known).found {
+	if known {
 		id, err := t.nameOf(g, s.loaned[at])
 		if err != nil {
 			return 0, err
@@ -259,11 +252,10 @@ func (t *tx) acknowledge(s *groupState, at int, g *port.Group, m *port.Settlemen
 		return 0, fmt.Errorf("nats: settle: %w", err)
 	}
 	t.discard(g, s.loaned[at])
-	s.finish(at)
 	if g.Remember > 0 {
-		s.mindful = true
-		t.put(mark, t.b.memory(g.Remember, nil))
+		s.remember(s.loaned[at].id, t.b.after(g.Remember))
 	}
+	s.finish(at)
 	apply()
 	t.touchGroup(g.Topic, g.Name, s)
 	return len(out), nil

@@ -45,8 +45,12 @@ type groupState struct {
 	ord     uint64 // the sum of entries up to there
 	next    uint64 // number of the next loan, page or body
 	mindful bool   // IDs are remembered
+	recent  []mark // of what was acknowledged last
+	spills  uint64 // how many chunks of such marks are in a log of their own
 	loaned  []item
 	agenda
+
+	marks map[hash]int64 // recent by ID; nil until it is asked for
 }
 
 func (g *groupState) number() uint64 {
@@ -55,13 +59,15 @@ func (g *groupState) number() uint64 {
 }
 
 func (g *groupState) encode() []byte {
-	b := make([]byte, 0, 128+(len(g.loaned)+len(g.near))*64)
+	b := make([]byte, 0, 128+(len(g.loaned)+len(g.near))*64+len(g.recent)*24)
 	b = appendUint(b, g.serial)
 	b = appendUint(b, g.cursor.seq)
 	b = appendUint(b, g.cursor.idx)
 	b = appendUint(b, g.ord)
 	b = appendUint(b, g.next)
 	b = append(b, flag(g.mindful))
+	b = appendMarks(b, g.recent)
+	b = appendUint(b, g.spills)
 	b = appendItems(b, g.loaned)
 	return g.agenda.append(b)
 }
@@ -70,7 +76,7 @@ func decodeGroup(b []byte) (*groupState, error) {
 	r := &reader{b: b}
 	g := &groupState{
 		serial: r.uint(), cursor: place{seq: r.uint(), idx: uint32(r.uint())}, ord: r.uint(), next: r.uint(),
-		mindful: r.byte() != 0, loaned: r.items(), agenda: r.agenda(),
+		mindful: r.byte() != 0, recent: r.marks(), spills: r.uint(), loaned: r.items(), agenda: r.agenda(),
 	}
 	return g, r.err()
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/musterhq/muster/port"
 )
@@ -188,11 +187,7 @@ func (t *tx) set(ch *port.Change, c *cell) {
 		w.end = t.b.after(ch.TTL)
 	}
 	if w.end > 0 && w.end != never {
-		w.ttl = t.b.until(w.end)
-		if w.ttl == time.Hour { // until tells no more than that
-			w.ttl = time.Duration(w.end-t.b.sinceEarly()) * time.Millisecond
-		}
-		w.ttl += 2 * time.Second
+		w.ttl = t.b.span(w.end)
 	}
 	t.put(subject, w)
 }

@@ -181,7 +181,7 @@ func (b *Backend) Drop(ctx context.Context, topic, group string) error {
 		}
 		for i, name := range names {
 			t.empty(t.b.space.group(topic, name))
-			purges = append(purges, t.b.space.root+"s.r."+number(serials[i])+".>", t.b.space.root+"s.p."+token(topic)+"."+name+".>", t.b.space.root+"s.a."+token(topic)+"."+name+".>")
+			purges = append(purges, t.b.space.remembered(serials[i]), t.b.space.root+"s.p."+token(topic)+"."+name+".>", t.b.space.root+"s.a."+token(topic)+"."+name+".>")
 		}
 		t.hints[t.b.space.hint(topic)] = true
 		if group != "" {

@@ -44,6 +44,7 @@ type tx struct {
 	logs    map[string]*appends
 	late    []func() (string, write, error) // the states that are encoded when all steps are decided
 	touched map[any]bool
+	chunks  []out // of other logs than topics'
 	hints   map[string]bool
 	after   []func() // when the step has been made
 	changes int
@@ -192,6 +193,7 @@ func (t *tx) group(topic, name string) (*groupState, error) {
 func (t *tx) touchGroup(topic, name string, s *groupState) {
 	t.touch(s, t.b.space.group(topic, name), func() ([]byte, error) {
 		s.spill(s.number, func(id uint64, items []item) { t.putPage(topic, name, id, items) })
+		t.spillMarks(s)
 		return s.encode(), nil
 	})
 }

@@ -104,11 +104,11 @@ func (t *tx) recognise(batch *port.Batch) (again bool, known func(), err error) 
 	if c = t.b.living(c); c.found {
 		return true, nil, nil
 	}
-	return false, func() { t.put(subject, t.b.memory(port.BatchWindow, []byte(batch.ID))) }, nil
+	return false, func() { t.put(subject, t.b.lasting(port.BatchWindow, []byte(batch.ID))) }, nil
 }
 
-// memory is a record that lasts for d.
-func (b *Backend) memory(d time.Duration, data []byte) write {
+// lasting is a record that lasts for d.
+func (b *Backend) lasting(d time.Duration, data []byte) write {
 	return write{data: data, ttl: d + 2*time.Second, end: b.after(d)}
 }
 
