@@ -42,6 +42,7 @@ type chunk struct {
 	last    uint64 // the sequence of the last chunk with entries before it; 0: none
 	entries []entry
 	ids     []hash // of delayed messages, known from their write on
+	batches []hash // IDs of the batches that were written with it
 
 	seq uint64
 	at  time.Time
@@ -59,7 +60,7 @@ func (c *chunk) encode() []byte {
 	for i := range c.entries {
 		n += len(c.entries[i].id) + len(c.entries[i].key) + len(c.entries[i].body) + 12
 	}
-	b := make([]byte, 0, n+16*len(c.ids))
+	b := make([]byte, 0, n+16*(len(c.ids)+len(c.batches)))
 	b = append(b, c.kind, flag(c.known))
 	b = appendUint(b, c.ord)
 	b = appendUint(b, c.size)
@@ -70,6 +71,10 @@ func (c *chunk) encode() []byte {
 	}
 	b = appendUint(b, len(c.ids))
 	for _, id := range c.ids {
+		b = append(b, id[:]...)
+	}
+	b = appendUint(b, len(c.batches))
+	for _, id := range c.batches {
 		b = append(b, id[:]...)
 	}
 	return b
@@ -108,6 +113,9 @@ func decodeChunk(rec *record) (*chunk, error) {
 	}
 	for range r.count() {
 		c.ids = append(c.ids, r.hash())
+	}
+	for range r.count() {
+		c.batches = append(c.batches, r.hash())
 	}
 	return c, r.err()
 }

@@ -46,7 +46,7 @@ func (b *Backend) fetchOnce(ctx context.Context, g port.Group, limit int) ([]por
 	o := &op{what: "fetch", weight: limit + 8, decide: f.decide}
 	if err := b.groupLane(g.Topic, g.Name).do(ctx, o); err != nil {
 		if o.state.Load() == taken && ctx.Err() != nil {
-			b.handBack(f, o)
+			b.handBack(ctx, f, o)
 		}
 		return nil, 0, err
 	}
@@ -69,23 +69,42 @@ func (b *Backend) fetchOnce(ctx context.Context, g port.Group, limit int) ([]por
 	return nil, min(poll, max(b.until(f.due), time.Millisecond)), nil
 }
 
-// handBack releases what was lent to a caller that did not wait for it.
-func (b *Backend) handBack(f *fetching, o *op) {
-	b.begin(func() {
-		select {
-		case <-o.done:
-		case <-b.ctx.Done():
-			return
-		}
-		var list []port.Settlement
-		for i := range f.list {
-			list = append(list, port.Settlement{Receipt: f.list[i].Receipt, Verdict: port.Release})
-		}
-		if o.err == nil && f.err == nil && len(list) > 0 {
-			// What cannot be released comes back when its loan ends, as that of a consumer that died.
-			_ = b.Settle(b.ctx, *f.g, list...)
-		}
-	})
+// patience is how long a Fetch whose ctx has ended waits for what was being handed out to it, to hand it back.
+const patience = time.Second
+
+// handBack releases what was lent to a caller that has stopped waiting for it: before its Fetch returns as a rule, and beside it
+// where the server is slow.
+func (b *Backend) handBack(ctx context.Context, f *fetching, o *op) {
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case <-o.done:
+		within, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), patience, errSilent)
+		defer cancel()
+		b.release(within, f, o)
+	case <-b.ctx.Done():
+	case <-t.C:
+		b.begin(func() {
+			select {
+			case <-o.done:
+				b.release(b.ctx, f, o)
+			case <-b.ctx.Done():
+			}
+		})
+	}
+}
+
+// release gives back what a round has lent. What cannot be given back comes back when its loan ends, as that of a consumer that died.
+func (b *Backend) release(ctx context.Context, f *fetching, o *op) {
+	if o.err != nil || f.err != nil || len(f.list) == 0 {
+		return
+	}
+	list := make([]port.Settlement, len(f.list))
+	for i := range f.list {
+		list[i] = port.Settlement{Receipt: f.list[i].Receipt, Verdict: port.Release}
+	}
+	b.counts.fetched.Add(int64(len(list)))
+	_ = b.Settle(ctx, *f.g, list...)
 }
 
 // fetching is one Fetch under way.
@@ -250,19 +269,15 @@ func (f *fetching) bodies(t *tx, s *groupState, x *removedState, again []int) (t
 // fresh reads on in the log, as far as the limit goes. Cursor and ord are where each entry leaves the group.
 func (f *fetching) fresh(t *tx, s *groupState, x *removedState) (list []picked, cursor []place, ord []uint64, err error) {
 	lane := t.run.lane
-	if lane.serial != s.serial {
-		lane.serial, lane.ahead, lane.scanned = s.serial, nil, 0
+	if lane.serial != s.serial || s.cursor.less(lane.from) {
+		lane.serial, lane.from, lane.ahead, lane.scanned = s.serial, place{}, nil, 0
 	}
-	for len(lane.ahead) > 0 && !lane.ahead[0].holds(s.cursor) {
-		lane.ahead = lane.ahead[1:]
-	}
-	if len(lane.ahead) == 0 {
-		if !t.run.read {
-			from := s.cursor.seq
-			if s.cursor.idx == maxIdx {
-				from++
-			}
-			t.run.need.ahead = &aheadNeed{topic: f.g.Topic, from: max(from, 1)}
+	if !slices.ContainsFunc(lane.ahead, func(c *chunk) bool { return c.holds(s.cursor) }) {
+		switch {
+		case s.cursor != s.start:
+			f.more = true // others of this round have taken what was read: the next round reads on
+		case !t.run.read:
+			t.run.need.ahead = &aheadNeed{topic: f.g.Topic, cursor: s.cursor}
 			return nil, nil, nil, errMissing
 		}
 		return nil, nil, nil, nil
@@ -357,7 +372,7 @@ func (f *fetching) lend(t *tx, s *groupState, take []picked, dropped []int, fres
 	if len(out) == 0 && len(fresh) == 0 {
 		return
 	}
-	f.more = len(lent) == 0
+	f.more = f.more || len(lent) == 0
 	s.loaned = keep(s.loaned, func(i int) bool { return !out[i] })
 	s.near = keep(s.near, func(i int) bool { return !out[-1-i] })
 	s.loaned = append(s.loaned, lent...)

@@ -174,13 +174,14 @@ func (a *agenda) first() (first place, ok bool) {
 	return first, ok
 }
 
-// ripe is a page that may have something due at now, or false.
-func (a *agenda) ripe(now int64) (page, bool) {
-	i := slices.IndexFunc(a.pages, func(p page) bool { return p.due <= now })
-	if i < 0 {
-		return page{}, false
+// ripe is the first page that may have something due at now, or false.
+func (a *agenda) ripe(now int64) (first page, ok bool) {
+	for _, p := range a.pages {
+		if p.due <= now && (!ok || p.due < first.due) {
+			first, ok = p, true
+		}
 	}
-	return a.pages[i], true
+	return first, ok
 }
 
 // open takes the items of a page into the record.

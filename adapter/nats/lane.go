@@ -28,8 +28,9 @@ type lane struct {
 	// Of the round that is under way alone:
 	cells   map[string]*cell
 	serial  uint64   // of the group that the rest is about
-	ahead   []*chunk // of the log, from where the group stands
-	scanned uint64   // up to this sequence there is no entry behind where the group stands
+	from    place    // what follows holds for a group that stands here or behind
+	ahead   []*chunk // of the log: all that has entries, without a hole
+	scanned uint64   // up to this sequence there is no entry
 }
 
 // op is one step that a caller waits for.
@@ -170,10 +171,10 @@ type needs struct {
 
 // aheadNeed is a log to be read on.
 type aheadNeed struct {
-	topic string
-	from  uint64
-	batch int  // chunks; 0: many
-	whole bool // from there on, whatever was scanned before
+	topic  string
+	cursor place // where the group stands
+	batch  int   // chunks; 0: many
+	whole  bool  // whatever was scanned before
 }
 
 func (n *needs) empty() bool {
@@ -194,6 +195,9 @@ func (b *Backend) alone(ctx context.Context, o *op) error {
 	return o.err
 }
 
+// unknown is how long a round pauses where nobody knows the stream, as if others had been quicker so often.
+const unknown = 20
+
 // most is how long a round tries to get through against others.
 const most = 30 * time.Second
 
@@ -211,6 +215,10 @@ func (r *run) take(ctx context.Context, ops []*op) {
 		}
 		if !r.need.empty() {
 			err := r.load(ctx)
+			if errors.Is(err, errNoStream) && time.Since(start) < patience {
+				r.forget(t) // a stream that was just made is not yet known everywhere
+				err = r.pause(ctx, unknown)
+			}
 			if err == nil {
 				continue
 			}
@@ -225,9 +233,14 @@ func (r *run) take(ctx context.Context, ops []*op) {
 			return
 		}
 		r.forget(t)
-		if moved(err) && time.Since(start) < most {
+		switch {
+		case moved(err) && time.Since(start) < most:
 			moves++
 			if err = r.pause(ctx, moves); err == nil {
+				continue
+			}
+		case errors.Is(err, errNoStream) && time.Since(start) < patience:
+			if err = r.pause(ctx, unknown); err == nil {
 				continue
 			}
 		}
@@ -244,9 +257,6 @@ func (r *run) take(ctx context.Context, ops []*op) {
 func (r *run) forget(t *tx) {
 	r.cells, r.fresh, r.at, r.need = map[string]*cell{}, map[string]bool{}, map[uint64]*chunk{}, newNeeds()
 	r.doubt, r.read = true, false
-	if r.lane != nil {
-		r.lane.ahead = nil
-	}
 	for _, a := range t.logs {
 		a.tail.lag()
 	}
@@ -319,10 +329,14 @@ func (r *run) load(ctx context.Context) error {
 
 // readOn reads the log on to the next entries.
 func (l *lane) readOn(ctx context.Context, n *aheadNeed) error {
-	from := max(n.from, l.scanned+1)
-	if n.whole {
-		from = n.from
+	from := max(n.cursor.seq, 1)
+	if n.cursor.idx == maxIdx {
+		from++
 	}
+	if !n.whole {
+		from = max(from, l.scanned+1)
+	}
+	l.from = n.cursor
 	for {
 		list, more, err := l.b.chunks(ctx, n.topic, directGet{Seq: from, Batch: n.batch})
 		if err != nil {

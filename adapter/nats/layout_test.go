@@ -132,11 +132,15 @@ func TestWhatWaitsLongestGoesIntoPagesAndNothingIsLost(t *testing.T) {
 			t.Errorf("page %d is due at %d, before the record's last at %d", p.id, p.due, latest)
 		}
 	}
-	for {
+	for last := int64(-1); ; {
 		p, ok := a.ripe(never - 1)
 		if !ok {
 			break
 		}
+		if p.due < last {
+			t.Errorf("a page that is due at %d is opened after one that is due at %d", p.due, last)
+		}
+		last = p.due
 		a.open(p, pages[p.id])
 	}
 	if len(a.near) != 1000 {

@@ -50,6 +50,7 @@ type groupState struct {
 	loaned  []item
 	agenda
 
+	start place          // the cursor, as the record was read
 	marks map[hash]int64 // recent by ID; nil until it is asked for
 }
 

@@ -56,7 +56,25 @@ func (b *Backend) openSpace(ctx context.Context) error {
 		return no("the stream %s does not hold %s", b.space.stream, b.space.all())
 	}
 	b.caps = b.capsOf(c.Storage)
-	return nil
+	return b.known(ctx)
+}
+
+// known returns when direct gets reach the stream: a server of a cluster hears of one that was just made a moment later.
+func (b *Backend) known(ctx context.Context) error {
+	end := time.Now().Add(b.conf.timeout())
+	for {
+		_, err := b.cells(ctx, []string{b.space.topic("none")})
+		if !errors.Is(err, errNoStream) || time.Now().After(end) {
+			return b.fail(ctx, "open", err, false)
+		}
+		t := time.NewTimer(20 * time.Millisecond)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return fmt.Errorf("nats: open: %w", context.Cause(ctx))
+		}
+	}
 }
 
 func newEnough(version string) bool {

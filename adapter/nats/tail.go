@@ -20,14 +20,46 @@ type tail struct {
 	head   uint64
 	ord    uint64
 	size   uint64
-	last   uint64         // the sequence of the last chunk with entries
-	ids    map[hash]int64 // by the time of their chunk, in milliseconds
-	queue  []stamp        // the same in the order of the log
+	last   uint64 // the sequence of the last chunk with entries
+	known  known  // IDs of messages
+	made   known  // and of batches
+}
+
+// known is IDs by the time of their chunk, in milliseconds.
+type known struct {
+	at    map[hash]int64
+	queue []stamp // the same in the order of the log
 }
 
 type stamp struct {
 	id hash
 	at int64
+}
+
+func (k *known) add(id hash, at int64) {
+	if k.at == nil {
+		k.at = map[hash]int64{}
+	}
+	k.at[id] = at
+	k.queue = append(k.queue, stamp{id: id, at: at})
+}
+
+// has reports whether id was added within the window, in milliseconds.
+func (k *known) has(id hash, now, window int64) bool {
+	at, ok := k.at[id]
+	return ok && now-at <= window
+}
+
+// forget takes out what left the window.
+func (k *known) forget(now, window int64) {
+	n := 0
+	for n < len(k.queue) && now-k.queue[n].at > window+1000 {
+		if k.at[k.queue[n].id] == k.queue[n].at {
+			delete(k.at, k.queue[n].id)
+		}
+		n++
+	}
+	k.queue = k.queue[n:]
 }
 
 // tail is the tail of a log, which may have to be read yet.
@@ -55,6 +87,7 @@ type appends struct {
 	lost    removedState // as far as is known; no more than is lost
 	chunks  []*chunk
 	ids     map[hash]bool
+	batches map[hash]bool
 	touched bool
 	ended   bool // by a drop: what was known is of the past
 }
@@ -66,7 +99,7 @@ func (tl *tail) view(topic string) *appends {
 	if !tl.ready || tl.behind {
 		return nil
 	}
-	return &appends{topic: topic, tail: tl, head: tl.head, ord: tl.ord, size: tl.size, last: tl.last, lost: tl.lost, state: tl.topic, ids: map[hash]bool{}}
+	return &appends{topic: topic, tail: tl, head: tl.head, ord: tl.ord, size: tl.size, last: tl.last, lost: tl.lost, state: tl.topic, ids: map[hash]bool{}, batches: map[hash]bool{}}
 }
 
 // knows reports whether the ID was written within the window.
@@ -83,8 +116,24 @@ func (a *appends) knows(id hash, now int64) bool {
 	}
 	a.tail.mu.Lock()
 	defer a.tail.mu.Unlock()
-	at, ok := a.tail.ids[id]
-	return ok && now-at <= port.Millis(window)
+	return a.tail.known.has(id, now, port.Millis(window))
+}
+
+// applied reports whether a batch of that ID was written with this log.
+func (a *appends) applied(id hash, now int64) bool {
+	if a.batches[id] || a.ended {
+		return a.batches[id]
+	}
+	a.tail.mu.Lock()
+	defer a.tail.mu.Unlock()
+	return a.tail.made.has(id, now, port.Millis(port.BatchWindow))
+}
+
+// apply makes the ID of a batch known.
+func (a *appends) apply(id hash) {
+	c := a.room(0)
+	c.batches = append(c.batches, id)
+	a.batches[id] = true
 }
 
 func (a *appends) windowed() bool { return !a.state.exists() || a.state.Limits.Window >= 0 }
@@ -180,33 +229,22 @@ func (tl *tail) take(c *chunk) {
 		at := c.at.UnixMilli()
 		for i := range c.entries {
 			if !c.entries[i].late {
-				tl.know(hashOf(c.entries[i].id), at)
+				tl.known.add(hashOf(c.entries[i].id), at)
 			}
 		}
 		for _, id := range c.ids {
-			tl.know(id, at)
+			tl.known.add(id, at)
 		}
 	}
-	tl.forget(c.at.UnixMilli())
-}
-
-func (tl *tail) know(id hash, at int64) {
-	tl.ids[id] = at
-	tl.queue = append(tl.queue, stamp{id: id, at: at})
-}
-
-// forget takes out what left the window.
-func (tl *tail) forget(now int64) {
-	window := port.Millis(max(tl.topic.Limits.Window, port.DefaultWindow))
-	n := 0
-	for n < len(tl.queue) && now-tl.queue[n].at > window+1000 {
-		if tl.ids[tl.queue[n].id] == tl.queue[n].at {
-			delete(tl.ids, tl.queue[n].id)
-		}
-		n++
+	for _, id := range c.batches {
+		tl.made.add(id, c.at.UnixMilli())
 	}
-	tl.queue = tl.queue[n:]
+	tl.known.forget(c.at.UnixMilli(), port.Millis(tl.window()))
+	tl.made.forget(c.at.UnixMilli(), port.Millis(port.BatchWindow))
 }
+
+// window is for how long what was written counts.
+func (tl *tail) window() time.Duration { return max(tl.topic.Limits.Window, port.BatchWindow) }
 
 // sync reads the tail: all of it, or what was appended since.
 func (b *Backend) sync(ctx context.Context, topic string) error {
@@ -252,7 +290,7 @@ func (b *Backend) loadTail(ctx context.Context, topic string, tl *tail) error {
 	if err != nil {
 		return err
 	}
-	fresh := tail{ready: true, ids: map[hash]int64{}}
+	fresh := tail{ready: true}
 	if r := found[b.space.topic(topic)]; r != nil && !r.gone {
 		t, err := decodeTopic(r.data)
 		if err != nil {
@@ -278,26 +316,23 @@ func (b *Backend) loadTail(ctx context.Context, topic string, tl *tail) error {
 	}
 	tl.mu.Lock()
 	defer tl.mu.Unlock()
-	tl.ready, tl.behind, tl.topic, tl.lost, tl.head, tl.ord, tl.size, tl.last, tl.ids, tl.queue = true, false, fresh.topic, fresh.lost, fresh.head, fresh.ord, fresh.size, fresh.last, fresh.ids, fresh.queue
+	tl.ready, tl.behind, tl.topic, tl.lost, tl.head, tl.ord, tl.size, tl.last, tl.known, tl.made = true, false, fresh.topic, fresh.lost, fresh.head, fresh.ord, fresh.size, fresh.last, fresh.known, fresh.made
 	return nil
 }
 
 // loadIDs reads the chunks of the window up to the end of the log.
 func (b *Backend) loadIDs(ctx context.Context, topic string, tl *tail, end *chunk) error {
-	window := tl.topic.Limits.Window
-	if window == 0 {
-		window = port.DefaultWindow
-	}
+	window := tl.window()
 	early, _ := b.clock.now()
 	from := early.Add(-window)
-	for q := (directGet{From: &from}); window > 0 && end.at.After(from); {
+	for q := (directGet{From: &from}); end.at.After(from); {
 		list, more, err := b.chunks(ctx, topic, q)
 		if err != nil {
 			return err
 		}
 		for _, c := range list {
 			if c.kind == dropChunk {
-				tl.ids, tl.queue = map[hash]int64{}, nil
+				tl.known = known{}
 			}
 			if c.seq > end.seq {
 				break

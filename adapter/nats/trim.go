@@ -51,7 +51,7 @@ func (t *tx) trim(topic string, n, size uint64) (more bool, err error) {
 		if w.over(0) {
 			batch = 0
 		}
-		t.run.need.ahead = &aheadNeed{topic: topic, from: max(s.Seq, 1), batch: batch, whole: true}
+		t.run.need.ahead = &aheadNeed{topic: topic, cursor: place{seq: s.Seq}, batch: batch, whole: true}
 		return false, errMissing
 	}
 	for _, c := range t.run.lane.ahead {
@@ -124,13 +124,17 @@ type trimming struct {
 	now  int64
 }
 
+// overAge is by how many milliseconds an entry passes its topic's MaxAge before it is taken off: what is read just now is not cut
+// off where ages are short.
+const overAge = 3000
+
 // over reports whether the topic has more than it should, when its first chunk is of that time.
 func (w *trimming) over(at int64) bool {
 	n, size := w.x.after(w.s.trimmed())
 	limits := w.s.Limits
 	return limits.MaxCount > 0 && w.end-w.s.Ord-n > uint64(limits.MaxCount) ||
 		limits.MaxBytes > 0 && w.size-w.s.Size-size > uint64(limits.MaxBytes) ||
-		limits.MaxAge > 0 && at > 0 && w.now-at > port.Millis(limits.MaxAge)
+		limits.MaxAge > 0 && at > 0 && w.now-at > port.Millis(limits.MaxAge)+overAge
 }
 
 // pass takes off what it can of the chunk, and reports whether that was all of it.
@@ -180,16 +184,14 @@ func (b *Backend) sweep(ctx context.Context, topic string) error {
 		before++
 	}
 	before = min(before, end.seq)
-	if window := s.Limits.Window; window > 0 {
-		early, _ := b.clock.now()
-		from := early.Add(-2*window - time.Second)
-		list, _, err := b.chunks(ctx, topic, directGet{From: &from, Batch: 1})
-		if err != nil {
-			return b.fail(ctx, "trim", err, false)
-		}
-		if len(list) > 0 {
-			before = min(before, list[0].seq)
-		}
+	early, _ := b.clock.now()
+	from := early.Add(-2*max(s.Limits.Window, port.BatchWindow) - time.Second)
+	list, _, err := b.chunks(ctx, topic, directGet{From: &from, Batch: 1})
+	if err != nil {
+		return b.fail(ctx, "trim", err, false)
+	}
+	if len(list) > 0 {
+		before = min(before, list[0].seq)
 	}
 	if before < 2 {
 		return nil

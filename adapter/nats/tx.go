@@ -186,6 +186,7 @@ func (t *tx) group(topic, name string) (*groupState, error) {
 	if err != nil {
 		return nil, fmt.Errorf("group %q of topic %q: %w", name, topic, err)
 	}
+	s.start = s.cursor
 	t.groups[subject] = s
 	return s, nil
 }
@@ -232,17 +233,17 @@ func (t *tx) putPage(topic, owner string, id uint64, items []item) {
 	t.put(t.b.space.page(topic, owner, id), write{data: appendItems(nil, items), blind: true}) // its number is new
 }
 
-// openPages takes pages in that may have something due at now, until there are n items that are.
+// openPages takes pages in that may have something due at now, until the first n items that are due are in the record.
 func (t *tx) openPages(topic, owner string, a *agenda, now int64, n int) (opened bool, err error) {
 	for {
-		ripe := 0
+		p, ok := a.ripe(now)
+		before := 0
 		for i := range a.near {
-			if a.near[i].due <= now {
-				ripe++
+			if a.near[i].due <= p.due {
+				before++
 			}
 		}
-		p, ok := a.ripe(now)
-		if !ok || ripe >= n {
+		if !ok || before >= n {
 			return opened, nil
 		}
 		subject := t.b.space.page(topic, owner, p.id)

@@ -79,20 +79,25 @@ func TestManyDelayedMessagesComeInTheirOrder(t *testing.T) {
 	const n = 900
 	b := embedded(t, nats.EmbeddedConfig{Dir: t.TempDir(), Relaxed: true})
 	ctx := t.Context()
-	start := time.Now().Add(1500 * time.Millisecond)
-	for i := range 3 {
-		var batch port.Batch
-		for j := range n / 3 {
-			k := j*3 + i
-			batch.Messages = append(batch.Messages, port.Message{Topic: "orders", ID: fmt.Sprintf("%04d", k), At: start.Add(time.Duration(k) * time.Millisecond)})
-		}
-		if err := b.Write(ctx, batch); err != nil {
-			t.Fatal(err)
+	var start time.Time
+	topic := ""
+	for lead := time.Second; topic == "" || time.Now().After(start); lead *= 2 { // all are written before the first is due
+		topic = fmt.Sprintf("orders.%v", lead)
+		start = time.Now().Add(lead)
+		for i := range 3 {
+			var batch port.Batch
+			for j := range n / 3 {
+				k := j*3 + i
+				batch.Messages = append(batch.Messages, port.Message{Topic: topic, ID: fmt.Sprintf("%04d", k), At: start.Add(time.Duration(k) * time.Millisecond)})
+			}
+			if err := b.Write(ctx, batch); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	last := ""
 	for after, got := port.Earliest, 0; got < n; {
-		list, err := b.Read(ctx, port.Range{Topic: "orders", After: after, Max: 100, Wait: time.Minute})
+		list, err := b.Read(ctx, port.Range{Topic: topic, After: after, Max: 100, Wait: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}

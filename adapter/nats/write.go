@@ -95,6 +95,14 @@ func (t *tx) recognise(batch *port.Batch) (again bool, known func(), err error) 
 	if batch.ID == "" {
 		return false, func() {}, nil
 	}
+	if topic := onlyTopic(batch); topic != "" {
+		a, err := t.log(topic)
+		if err != nil {
+			return false, nil, err
+		}
+		id := hashOf(batch.ID)
+		return a.applied(id, t.b.sinceEarly()), func() { a.apply(id); t.changes++ }, nil
+	}
 	t.foresee(batch)
 	subject := t.b.space.batch(batch.ID)
 	c, err := t.get(subject)
@@ -115,14 +123,24 @@ func (b *Backend) lasting(d time.Duration, data []byte) write {
 // laneOf is the lane of a step: that of its one topic, so that what is written to it at the same time is one chunk, or one for
 // all steps that have more to them.
 func laneOf(b *port.Batch) string {
-	if b.ID == "" && b.Fence.IsZero() && len(b.Changes) == 0 && len(b.Removes) == 0 {
-		first := b.Messages[0].Topic
-		other := func(m port.Message) bool { return m.Topic != first || m.Group != "" || !m.At.IsZero() }
-		if !slices.ContainsFunc(b.Messages, other) {
-			return "log " + first
-		}
+	if topic := onlyTopic(b); topic != "" {
+		return "log " + topic
 	}
 	return "steps"
+}
+
+// onlyTopic is the topic of a step that only appends to its log, or "". Its ID is kept in the log, too: a repetition is such a
+// step of the same topic.
+func onlyTopic(b *port.Batch) string {
+	if !b.Fence.IsZero() || len(b.Changes) > 0 || len(b.Removes) > 0 || len(b.Messages) == 0 {
+		return ""
+	}
+	first := b.Messages[0].Topic
+	other := func(m port.Message) bool { return m.Topic != first || m.Group != "" || !m.At.IsZero() }
+	if slices.ContainsFunc(b.Messages, other) {
+		return ""
+	}
+	return first
 }
 
 // weightOf is how many records a step may need.
