@@ -233,8 +233,10 @@ func delayOrder(t *trial) {
 	t.b.join(g)
 	wait := t.unit + t.slack
 	apart := max(t.caps.DelayResolution, 100*time.Millisecond)
+	var list []port.Message
 	for i := range slices.Backward(numbers(0, 4)) {
-		t.b.write(later("orders", number(i), wait+time.Duration(i)*2*apart))
+		list = append(list, later("orders", number(i), wait+time.Duration(i)*2*apart))
 	}
+	t.b.write(list...) // at once: written apart, a slow write would let a later time come first
 	same(t, "handed out", ids(t.b.fetch(g, 4)), numbers(0, 4))
 }

@@ -1,0 +1,271 @@
+package nats
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	client "github.com/nats-io/nats.go"
+)
+
+// Headers of records and of answers.
+const (
+	headSequence = "Nats-Sequence"
+	headSubject  = "Nats-Subject"
+	headTime     = "Nats-Time-Stamp"
+	headPending  = "Nats-Num-Pending"
+	headTTL      = "Nats-TTL"
+	headGone     = "KV-Operation" // DEL: the cell is empty
+	headEnd      = "Muster-Ends"  // of a key: when it ends, by the server's time in Unix milliseconds
+)
+
+// record is one message of the stream.
+type record struct {
+	subject string
+	seq     uint64
+	at      time.Time
+	gone    bool
+	end     int64 // server's time in milliseconds, 0: none
+	data    []byte
+}
+
+func recordOf(m *client.Msg) (*record, error) {
+	seq, err := strconv.ParseUint(m.Header.Get(headSequence), 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("answer without a sequence: %w", err)
+	}
+	at, err := time.Parse(time.RFC3339Nano, m.Header.Get(headTime))
+	if err != nil {
+		return nil, fmt.Errorf("answer without a time: %w", err)
+	}
+	r := &record{subject: m.Header.Get(headSubject), seq: seq, at: at, data: m.Data}
+	switch m.Header.Get(headGone) {
+	case "DEL", "PURGE":
+		r.gone = true
+	}
+	if end := m.Header.Get(headEnd); end != "" {
+		if r.end, err = strconv.ParseInt(end, 10, 64); err != nil {
+			return nil, fmt.Errorf("%w: %w", errBroken, err)
+		}
+	} else if ttl := m.Header.Get(headTTL); ttl != "" {
+		if s, err := strconv.ParseInt(ttl, 10, 64); err == nil && s > 0 {
+			r.end = millis(at.Add(time.Duration(s) * time.Second))
+		} else if d, err := time.ParseDuration(ttl); err == nil {
+			r.end = millis(at.Add(d))
+		}
+	}
+	return r, nil
+}
+
+// directGet is the question of a direct get.
+type directGet struct {
+	Seq   uint64     `json:"seq,omitempty"`
+	Next  string     `json:"next_by_subj,omitempty"`
+	Last  string     `json:"last_by_subj,omitempty"`
+	Multi []string   `json:"multi_last,omitempty"`
+	Batch int        `json:"batch,omitempty"`
+	Bytes int        `json:"max_bytes,omitempty"`
+	From  *time.Time `json:"start_time,omitempty"`
+}
+
+// get asks for records. More tells that there were more than were sent.
+func (b *Backend) get(ctx context.Context, q directGet) (list []*record, more bool, err error) {
+	text, err := json.Marshal(q)
+	if err != nil {
+		return nil, false, err
+	}
+	many := q.Batch > 0 || q.Multi != nil
+	answers, err := b.desk.ask(ctx, &client.Msg{Subject: "$JS.API.DIRECT.GET." + b.space.stream, Data: text}, many)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, m := range answers {
+		switch status := m.Header.Get("Status"); status {
+		case "":
+			r, err := recordOf(m)
+			if err != nil {
+				return nil, false, err
+			}
+			list = append(list, r)
+		case "204":
+			pending, err := strconv.ParseUint(m.Header.Get(headPending), 10, 64)
+			more = err == nil && pending > 0
+		case "404":
+		case "503":
+			return nil, false, errNoStream
+		default:
+			return nil, false, fmt.Errorf("direct get: status %s %s", status, m.Header.Get("Description"))
+		}
+	}
+	return list, more, nil
+}
+
+const (
+	multiSubjects = 256
+	readChunks    = 128
+	readBytes     = 1 << 20
+)
+
+// cells reads the last record of each subject; one that has none is left out.
+func (b *Backend) cells(ctx context.Context, subjects []string) (map[string]*record, error) {
+	found := make(map[string]*record, len(subjects))
+	for len(subjects) > 0 {
+		part := subjects[:min(len(subjects), multiSubjects)]
+		list, more, err := b.get(ctx, directGet{Multi: part})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range list {
+			found[r.subject] = r
+		}
+		if !more {
+			subjects = subjects[len(part):]
+			continue
+		}
+		if len(list) == 0 {
+			return nil, fmt.Errorf("direct get: the server sends nothing of %d records", len(part))
+		}
+		var rest []string // so large that they come in several portions
+		for _, s := range subjects {
+			if found[s] == nil {
+				rest = append(rest, s)
+			}
+		}
+		subjects = rest
+	}
+	return found, nil
+}
+
+// chunks reads the log from seq on, a portion of it.
+func (b *Backend) chunks(ctx context.Context, topic string, q directGet) (list []*chunk, more bool, err error) {
+	q.Next, q.Bytes = b.space.log(topic), readBytes
+	if q.Batch == 0 {
+		q.Batch = readChunks
+	}
+	records, more, err := b.get(ctx, q)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, r := range records {
+		c, err := decodeChunk(r)
+		if err != nil {
+			return nil, false, fmt.Errorf("log of topic %q: %w", topic, err)
+		}
+		list = append(list, c)
+	}
+	return list, more, nil
+}
+
+// lastChunk is the end of the log, or nil.
+func (b *Backend) lastChunk(ctx context.Context, topic string) (*chunk, error) {
+	found, err := b.cells(ctx, []string{b.space.log(topic)})
+	if err != nil {
+		return nil, err
+	}
+	r := found[b.space.log(topic)]
+	if r == nil {
+		return nil, nil
+	}
+	return decodeChunk(r)
+}
+
+// chunkAt is the chunk of the topic at just that sequence, or nil.
+func (b *Backend) chunkAt(ctx context.Context, topic string, seq uint64) (*chunk, error) {
+	list, _, err := b.get(ctx, directGet{Seq: seq})
+	if err != nil || len(list) == 0 || list[0].subject != b.space.log(topic) {
+		return nil, err
+	}
+	return decodeChunk(list[0])
+}
+
+// api asks the JetStream API and fills answer, which tells an error as the API does.
+func (b *Backend) api(ctx context.Context, subject string, question, answer any) error {
+	var text []byte
+	if question != nil {
+		var err error
+		if text, err = json.Marshal(question); err != nil {
+			return err
+		}
+	}
+	answers, err := b.desk.ask(ctx, &client.Msg{Subject: "$JS.API." + subject, Data: text}, false)
+	if err != nil {
+		return err
+	}
+	if answers[0].Header.Get("Status") == "503" {
+		return errNoStream
+	}
+	var failed struct {
+		Error *apiError `json:"error"`
+	}
+	if err := json.Unmarshal(answers[0].Data, &failed); err != nil {
+		return fmt.Errorf("%s: %w", subject, err)
+	}
+	if failed.Error != nil {
+		return failed.Error
+	}
+	if answer == nil {
+		return nil
+	}
+	return json.Unmarshal(answers[0].Data, answer)
+}
+
+// apiError is what the server says of a refusal.
+type apiError struct {
+	Code        int    `json:"code"`
+	ErrCode     int    `json:"err_code"`
+	Description string `json:"description"`
+}
+
+func (e *apiError) Error() string { return fmt.Sprintf("%s (error %d)", e.Description, e.ErrCode) }
+
+// streamInfo is what the server tells of the stream.
+type streamInfo struct {
+	Time   time.Time `json:"ts"`
+	Config struct {
+		Storage  string   `json:"storage"`
+		Replicas int      `json:"num_replicas"`
+		Direct   bool     `json:"allow_direct"`
+		Atomic   bool     `json:"allow_atomic"`
+		TTL      bool     `json:"allow_msg_ttl"`
+		Rollup   bool     `json:"allow_rollup_hdrs"`
+		MaxBytes int64    `json:"max_bytes"`
+		Subjects []string `json:"subjects"`
+	} `json:"config"`
+	State struct {
+		Bytes    uint64            `json:"bytes"`
+		LastSeq  uint64            `json:"last_seq"`
+		Subjects map[string]uint64 `json:"subjects"`
+	} `json:"state"`
+	Total int `json:"total"`
+}
+
+// subjects lists those that match, in portions, until yield says no.
+func (b *Backend) subjects(ctx context.Context, filter string, yield func(subject string) bool) error {
+	for seen := 0; ; {
+		var info streamInfo
+		question := map[string]any{"subjects_filter": filter, "offset": seen}
+		if err := b.api(ctx, "STREAM.INFO."+b.space.stream, question, &info); err != nil {
+			return err
+		}
+		for s := range info.State.Subjects {
+			if !yield(s) {
+				return nil
+			}
+		}
+		seen += len(info.State.Subjects)
+		if len(info.State.Subjects) == 0 || seen >= info.Total {
+			return nil
+		}
+	}
+}
+
+// purge deletes the records of a subject; with seq alone those before it.
+func (b *Backend) purge(ctx context.Context, filter string, seq uint64) error {
+	question := map[string]any{"filter": filter}
+	if seq > 0 {
+		question["seq"] = seq
+	}
+	return b.api(ctx, "STREAM.PURGE."+b.space.stream, question, nil)
+}

@@ -1,0 +1,154 @@
+//go:build unix
+
+package nats_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/musterhq/muster/adapter/nats"
+	"github.com/musterhq/muster/port"
+)
+
+// bout is writers and workers on a server that is killed under them.
+type bout struct {
+	t       *testing.T
+	url     string
+	writers int
+	each    int
+	wg      sync.WaitGroup
+}
+
+func (b *bout) open() *nats.Backend {
+	return open(b.t, nats.Config{URL: b.url, Namespace: "bout", Timeout: 2 * time.Second})
+}
+
+// write repeats each step under its ID until its outcome is known.
+func (b *bout) write(ctx context.Context, w int) {
+	back := b.open()
+	for i := range b.each {
+		id := fmt.Sprintf("w%d.%03d", w, i)
+		step := port.Batch{
+			ID:       id,
+			Messages: []port.Message{{Topic: "orders.in", ID: id, Body: []byte(id)}},
+			Changes:  []port.Change{{Key: "orders/written/" + id, Value: []byte(id), If: port.Absent}},
+		}
+		for {
+			err := back.Write(ctx, step)
+			if err == nil {
+				break
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			if !errors.Is(err, port.ErrUnavailable) && !errors.Is(err, port.ErrUncertain) {
+				b.t.Errorf("write of %s: %v", id, err)
+				return
+			}
+		}
+	}
+}
+
+// work handles each message by a step that would show if it were done twice.
+func (b *bout) work(ctx context.Context, n int) {
+	back := b.open()
+	g := port.Group{Topic: "orders.in", Name: "workers", Consumer: fmt.Sprintf("c%d", n), Loan: 3 * time.Second, Remember: time.Hour}
+	for ctx.Err() == nil {
+		list, err := back.Fetch(ctx, g, 7)
+		if err != nil {
+			continue
+		}
+		settle := make([]port.Settlement, len(list))
+		for i, d := range list {
+			settle[i] = port.Settlement{Receipt: d.Receipt, Then: port.Batch{
+				Messages: []port.Message{{Topic: "orders.out", ID: fmt.Sprintf("%s by %d of %s", d.Message.ID, n, d.Receipt), Body: []byte(d.Message.ID)}},
+				Changes:  []port.Change{{Key: "orders/done/" + d.Message.ID, If: port.Absent}},
+			}}
+		}
+		for ctx.Err() == nil {
+			again := false
+			for _, err := range back.Settle(ctx, g, settle...) {
+				again = again || errors.Is(err, port.ErrUncertain) || errors.Is(err, port.ErrUnavailable)
+				if errors.Is(err, port.ErrConflict) {
+					b.t.Errorf("a message was handled twice: %v", err)
+				}
+			}
+			if !again {
+				break
+			}
+		}
+	}
+}
+
+func TestNothingIsLostOrDoneTwiceWhenTheServerIsKilled(t *testing.T) {
+	s := newProcess(t)
+	b := &bout{t: t, url: s.url(), writers: 4, each: 150}
+	first := b.open()
+	g := port.Group{Topic: "orders.in", Name: "workers", Consumer: "c", Loan: 3 * time.Second}
+	if err := first.Join(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer stop()
+	for w := range b.writers {
+		b.wg.Go(func() { b.write(ctx, w) })
+	}
+	for n := range 3 {
+		b.wg.Go(func() { b.work(ctx, n) })
+	}
+	done := func() int {
+		n := 0
+		for _, err := range first.Keys(ctx, "orders/done/*") {
+			if err != nil {
+				return -1
+			}
+			n++
+		}
+		return n
+	}
+	all := b.writers * b.each
+	for kills := 1; kills <= 4; kills++ {
+		eventually(t, "some of the work is done", func() error {
+			if n := done(); n < kills*all/6 {
+				return fmt.Errorf("%d of %d", n, all)
+			}
+			return nil
+		})
+		s.kill()
+		s.start()
+	}
+	eventually(t, "all of the work is done", func() error {
+		if n := done(); n != all {
+			return fmt.Errorf("%d of %d", n, all)
+		}
+		return nil
+	})
+	stop()
+	b.wg.Wait()
+	outs := map[string]int{}
+	for after := port.Earliest; ; {
+		list, err := first.Read(t.Context(), port.Range{Topic: "orders.out", After: after, Max: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list) == 0 {
+			break
+		}
+		for _, e := range list {
+			outs[string(e.Message.Body)]++
+		}
+		after = list[len(list)-1].Offset
+	}
+	if len(outs) != all {
+		t.Errorf("%d of %d messages have a result", len(outs), all)
+	}
+	for id, n := range outs {
+		if n != 1 {
+			t.Errorf("message %s has %d results", id, n)
+		}
+	}
+}

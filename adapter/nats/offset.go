@@ -1,0 +1,44 @@
+package nats
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/musterhq/muster/port"
+)
+
+// offsetLen is era, sequence, index and time, in hexadecimal with a fixed width: so offsets of one topic sort as strings.
+const offsetLen = 16 + 1 + 16 + 4 + 1 + 16
+
+// offset of an entry. The time of its chunk tells a log that lost its end and went on.
+func offset(era uint64, p place, at int64) port.Offset {
+	return port.Offset(fmt.Sprintf("%016x-%016x%04x-%016x", era, p.seq, p.idx, uint64(at)))
+}
+
+// spot is an offset taken apart.
+type spot struct {
+	era uint64
+	place
+	at int64
+}
+
+func parseOffset(o port.Offset) (spot, bool) {
+	if len(o) != offsetLen || o[16] != '-' || o[37] != '-' {
+		return spot{}, false
+	}
+	era, ok1 := hexNumber(string(o[:16]))
+	seq, ok2 := hexNumber(string(o[17:33]))
+	idx, ok3 := hexNumber(string(o[33:37]))
+	at, ok4 := hexNumber(string(o[38:]))
+	return spot{era: era, place: place{seq: seq, idx: uint32(idx)}, at: int64(at)}, ok1 && ok2 && ok3 && ok4
+}
+
+func hexNumber(s string) (uint64, bool) {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return 0, false
+		}
+	}
+	n, err := strconv.ParseUint(s, 16, 64)
+	return n, err == nil
+}
