@@ -161,7 +161,7 @@ func (t *settling) send(indices []int) {
 			p.add(number(port.Millis(s.After)))
 		case !s.Then.IsZero():
 			verdict = "T"
-			if t.errs[i] = p.step(&s.Then); t.errs[i] != nil {
+			if t.errs[i] = p.step(&s.Then, encodeAll(s.Then.Messages)); t.errs[i] != nil {
 				p.args = p.args[:args]
 				continue
 			}
