@@ -21,8 +21,7 @@ type gathering struct {
 	work sync.WaitGroup
 }
 
-// newGathering has these keys of the server hold what they should not.
-func newGathering(t *testing.T, spoilt ...string) *gathering {
+func newGathering(t *testing.T) *gathering {
 	s := testserver.Redis(t, testserver.RedisConfig{})
 	b, err := Open(t.Context(), Config{URL: s.URL()})
 	if err != nil {
@@ -33,11 +32,6 @@ func newGathering(t *testing.T, spoilt ...string) *gathering {
 			t.Error(err)
 		}
 	})
-	for _, key := range spoilt {
-		if err := b.client.Do(t.Context(), b.client.B().Set().Key(key).Value("x").Build()).Error(); err != nil {
-			t.Fatal(err)
-		}
-	}
 	g := &gathering{t: t, b: b, line: &line{family: "orders", running: mostWriting}}
 	if err := b.Write(t.Context(), port.Batch{Messages: []port.Message{{Topic: "orders.made", ID: "0"}}}); err != nil {
 		t.Fatal(err)
@@ -50,8 +44,13 @@ func newGathering(t *testing.T, spoilt ...string) *gathering {
 
 // write begins a step of one message.
 func (g *gathering) write(ctx context.Context, topic, id string) *error {
+	return g.step(ctx, port.Batch{Messages: []port.Message{{Topic: topic, ID: id}}})
+}
+
+// step begins a step.
+func (g *gathering) step(ctx context.Context, b port.Batch) *error {
 	var answer error
-	g.work.Go(func() { answer = g.b.Write(ctx, port.Batch{Messages: []port.Message{{Topic: topic, ID: id}}}) })
+	g.work.Go(func() { answer = g.b.Write(ctx, b) })
 	return &answer
 }
 
@@ -124,16 +123,53 @@ func TestAStepIsTakenBackWhenItsCallerGivesUpBeforeItIsSent(t *testing.T) {
 	}
 }
 
-func TestAStepThatTheServerRefusesDoesNotTakeOthersWithIt(t *testing.T) {
-	g := newGathering(t, space{defaultNamespace + ":"}.topicHash("orders.bad"))
-	good := g.write(t.Context(), "orders.made", "good")
-	bad := g.write(t.Context(), "orders.bad", "bad")
-	g.gathered(2)
-	g.resume()
-	if *good != nil || !errors.Is(*bad, port.ErrInvalid) {
-		t.Errorf("the good step is answered with %v, the bad one with %v", *good, *bad)
+func TestAStepThatWasTakenIsCarriedOutAsItWasWhenItsCallerGivesUp(t *testing.T) {
+	g := newGathering(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	batch := port.Batch{
+		Messages: []port.Message{{Topic: "orders.made", ID: "taken", Body: []byte("body")}},
+		Changes:  []port.Change{{Key: "orders.state", Value: []byte("value")}},
 	}
-	if n := g.ids("orders.made")["good"]; n != 1 {
-		t.Errorf("the good message is there %d times", n)
+	answer := g.step(ctx, batch)
+	g.gathered(1)
+	list := g.b.gather.take(g.line)
+	cancel()
+	g.work.Wait()
+	if !errors.Is(*answer, port.ErrUncertain) || !errors.Is(*answer, context.Canceled) {
+		t.Errorf("it may still happen, and the answer is %v", *answer)
+	}
+	copy(batch.Messages[0].Body, "none")
+	copy(batch.Changes[0].Value, "other")
+	batch.Messages[0], batch.Changes[0] = port.Message{Topic: "orders.other", ID: "other"}, port.Change{Key: "orders.other"}
+	g.b.gather.send(t.Context(), "orders", list)
+	stored, err := g.b.Read(t.Context(), port.Range{Topic: "orders.made", Max: 500})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := stored[len(stored)-1].Message; m.ID != "taken" || string(m.Body) != "body" {
+		t.Errorf("the message is %q, %q", m.ID, m.Body)
+	}
+	values, err := g.b.Get(t.Context(), "orders.state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(values[0].Bytes) != "value" {
+		t.Errorf("the value is %q", values[0].Bytes)
+	}
+}
+
+func TestCloseAnswersTheStepsThatWait(t *testing.T) {
+	g := newGathering(t)
+	one, other := g.write(t.Context(), "orders.made", "one"), g.write(t.Context(), "orders.made", "other")
+	g.gathered(2)
+	g.b.gather.mu.Lock()
+	g.line.waiting = g.line.waiting[1:] // one was taken, and is never answered
+	g.b.gather.mu.Unlock()
+	if err := g.b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	g.work.Wait()
+	if !errors.Is(*one, port.ErrClosed) || !errors.Is(*other, port.ErrClosed) {
+		t.Errorf("the answers are %v and %v", *one, *other)
 	}
 }

@@ -114,7 +114,7 @@ func (t *settling) apart(indices []int) {
 	for _, i := range indices {
 		switch {
 		case t.errs[i] == nil || len(indices) == 1:
-		case errors.Is(t.errs[i], port.ErrUnavailable) && strings.Contains(t.errs[i].Error(), refusals[0].sign):
+		case errors.Is(t.errs[i], port.ErrUnavailable) && strings.Contains(t.errs[i].Error(), fullMemory):
 			if !puts(&t.s[i].Then) {
 				free = append(free, i)
 			}

@@ -60,10 +60,11 @@ end
 local function prepareMessages(s, asked)
   for _, m in ipairs(s.messages) do
     local t = topics[m.at]
-    if not t then
+    if not t or not t.ready then
       demand(KEYS[m.at + 2])
       t = topic(m.at)
       if not t.era then redis.call('SCARD', KEYS[1]) end
+      t.ready = true
     end
     if m.group > 0 then
       prepareGroup(m.group)
