@@ -12,11 +12,18 @@ import (
 	"github.com/musterhq/muster/port"
 )
 
+// Refusals that may be the fault of one step of many.
+const (
+	fullMemory   = "OOM command not allowed"
+	notPermitted = "NOPERM"
+	notWhole     = "MUSTER "
+)
+
 // refusals are answers of the server after which nothing has happened, by what is in them, with what to do. They are looked
 // for anywhere in the text: an error out of a script has them in the middle. The server gives them to a script at its first write
 // at the latest, never after it.
 var refusals = []struct{ sign, remedy string }{
-	{"OOM command not allowed", "the server's memory is full: raise maxmemory, or take off what fills it"},
+	{fullMemory, "the server's memory is full: raise maxmemory, or take off what fills it"},
 	{"READONLY", "this is a replica that is read only: connect to the master"},
 	{"LOADING", "the server is reading its data from disk: it answers when it has done so"},
 	{"MASTERDOWN", "this replica has lost its master: connect to the master"},
@@ -24,7 +31,7 @@ var refusals = []struct{ sign, remedy string }{
 	{"NOREPLICAS", "fewer replicas are there than min-replicas-to-write asks for"},
 	{"NOAUTH", "the server asks for a password: give it in the URL, PasswordEnv or PasswordFile"},
 	{"WRONGPASS", "the server refused the user or the password: correct them in the URL, PasswordEnv or PasswordFile"},
-	{"NOPERM", "the server's access list does not let this user do it: docs/redis.md names what is needed"},
+	{notPermitted, "the server's access list does not let this user do it: docs/redis.md names what is needed"},
 	{"without any password configured", "the server has no password and one was given: leave it out, or set requirepass on the server"},
 	{"max number of clients", "the server has no room for another connection: raise maxclients"},
 	{"BUSY Redis is busy", "a script of somebody runs too long on the server"},
@@ -32,7 +39,7 @@ var refusals = []struct{ sign, remedy string }{
 	{"CLUSTERDOWN", "the cluster does not serve this key: a master is gone and no replica has taken its place yet"},
 	{"TRYAGAIN", "the slot of this family moves from one server to another: it is served again when it has moved"},
 	{"unknown command", "the server is older than 6.2, or has the command renamed"},
-	{"MUSTER ", "the keys of the topic are not whole"},
+	{notWhole, "the keys of the topic are not whole"},
 }
 
 // forbidden reports whether the access list stopped a script in its midst, in the words of servers up to 7.0 and from 7.2 on.

@@ -30,6 +30,7 @@ type Backend struct {
 	counts     counts
 	hub        *hub
 	janitor    *janitor
+	gather     *gather
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -62,6 +63,7 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	}
 	b.hub = newHub(b)
 	b.janitor = newJanitor(b)
+	b.gather = newGather(b)
 	if b.client == nil {
 		if err := b.connect(ctx, c); err != nil {
 			b.cancel()

@@ -114,7 +114,7 @@ func (t *settling) apart(indices []int) {
 	for _, i := range indices {
 		switch {
 		case t.errs[i] == nil || len(indices) == 1:
-		case errors.Is(t.errs[i], port.ErrUnavailable) && strings.Contains(t.errs[i].Error(), refusals[0].sign):
+		case errors.Is(t.errs[i], port.ErrUnavailable) && strings.Contains(t.errs[i].Error(), fullMemory):
 			if !puts(&t.s[i].Then) {
 				free = append(free, i)
 			}
@@ -161,7 +161,7 @@ func (t *settling) send(indices []int) {
 			p.add(number(port.Millis(s.After)))
 		case !s.Then.IsZero():
 			verdict = "T"
-			if t.errs[i] = p.step(&s.Then); t.errs[i] != nil {
+			if t.errs[i] = p.step(&s.Then, encodeAll(s.Then.Messages)); t.errs[i] != nil {
 				p.args = p.args[:args]
 				continue
 			}

@@ -17,40 +17,57 @@ type plan struct {
 	space  space
 	keys   []string
 	args   []string
-	places map[string]int
+	topics map[string]int
+	places map[string]int // of groups and keys
 }
 
 // newPlan begins with the keys that every step of a family has.
 func newPlan(s space, family string) *plan {
-	return &plan{space: s, keys: s.addHead(make([]string, 0, 32), family), places: map[string]int{}}
+	return &plan{space: s, keys: s.addHead(make([]string, 0, 32), family), topics: map[string]int{}, places: map[string]int{}}
 }
 
 func (p *plan) add(args ...string) { p.args = append(p.args, args...) }
 
-func (p *plan) place(name string, add func() []string) int {
-	if at, ok := p.places[name]; ok {
+func (p *plan) place(places map[string]int, name string, add func() []string) int {
+	if at, ok := places[name]; ok {
 		return at
 	}
 	at := len(p.keys) + 1
 	p.keys = add()
-	p.places[name] = at
+	places[name] = at
 	return at
 }
 
 func (p *plan) topic(topic string) int {
-	return p.place("topic "+topic, func() []string { return p.space.addTopic(p.keys, topic) })
+	return p.place(p.topics, topic, func() []string { return p.space.addTopic(p.keys, topic) })
 }
 
 func (p *plan) group(topic, group string) int {
-	return p.place("group "+topic+" "+group, func() []string { return p.space.addGroup(p.keys, topic, group) })
+	return p.place(p.places, "group "+topic+" "+group, func() []string { return p.space.addGroup(p.keys, topic, group) })
 }
 
 func (p *plan) key(key string) int {
-	return p.place("key "+key, func() []string { return append(p.keys, p.space.key(key)) })
+	return p.place(p.places, "key "+key, func() []string { return append(p.keys, p.space.key(key)) })
 }
 
-// step appends one step, as parse in step.lua reads it. A removal by an offset that was never made here is answered at once.
-func (p *plan) step(b *port.Batch) error {
+// step appends one step, as parse in step.lua reads it: of messages alone their number, else x and all that there is. A removal by an
+// offset that was never made here is answered at once. Blobs are the messages, encoded.
+func (p *plan) step(b *port.Batch, blobs []string) error {
+	if len(b.Removes)+len(b.Changes) > 0 || !b.Fence.IsZero() {
+		if err := p.whole(b); err != nil {
+			return err
+		}
+	}
+	p.add(strconv.Itoa(len(b.Messages)))
+	for i := range b.Messages {
+		p.add(p.of(&b.Messages[i]), blobs[i])
+	}
+	return nil
+}
+
+// whole appends what a step has before its messages.
+func (p *plan) whole(b *port.Batch) error {
+	p.add("x")
 	p.fence(b.Fence)
 	p.add(strconv.Itoa(len(b.Removes)))
 	for _, r := range b.Removes {
@@ -63,19 +80,23 @@ func (p *plan) step(b *port.Batch) error {
 	p.add(strconv.Itoa(len(b.Changes)))
 	for i := range b.Changes {
 		c := &b.Changes[i]
-		p.add(strconv.Itoa(p.key(c.Key)), flag(c.Delete), rueidis.BinaryString(c.Value), strconv.Itoa(int(c.If)), rueidis.BinaryString(c.Old), ttl(c.TTL))
+		p.add(strconv.Itoa(p.key(c.Key)), flag(c.Delete), string(c.Value), strconv.Itoa(int(c.If)), string(c.Old), ttl(c.TTL))
 		p.fence(c.Fence)
 	}
-	p.add(strconv.Itoa(len(b.Messages)))
-	for i := range b.Messages {
-		m := &b.Messages[i]
-		group := 0
-		if m.Group != "" {
-			group = p.group(m.Topic, m.Group)
-		}
-		p.add(strconv.Itoa(p.topic(m.Topic)), strconv.Itoa(group), due(m.At), encode(m))
-	}
 	return nil
+}
+
+// of is the place of a message: its topic, and where they are there its group and the time when it is due.
+func (p *plan) of(m *port.Message) string {
+	place := strconv.Itoa(p.topic(m.Topic))
+	if m.Group == "" && m.At.IsZero() {
+		return place
+	}
+	group := 0
+	if m.Group != "" {
+		group = p.group(m.Topic, m.Group)
+	}
+	return place + " " + strconv.Itoa(group) + " " + due(m.At)
 }
 
 func (p *plan) fence(f port.Fence) { p.add(f.Name, strconv.FormatUint(f.Token, 10)) }

@@ -29,6 +29,14 @@ func encode(m *port.Message) string {
 	return rueidis.BinaryString(b)
 }
 
+func encodeAll(ms []port.Message) []string {
+	blobs := make([]string, len(ms))
+	for i := range ms {
+		blobs[i] = encode(&ms[i])
+	}
+	return blobs
+}
+
 // decode makes the message of a blob, which it keeps: nobody changes bytes that came from a backend.
 func decode(topic string, blob *rueidis.RedisMessage) (port.Message, error) {
 	text, err := blob.ToString()

@@ -14,8 +14,9 @@ const mostStep = 128 << 20
 // mostTrims is how often a step that meets a full topic is tried again.
 const mostTrims = 10
 
-// Write makes the step in one script. A full topic is trimmed, and the step tried again, up to 10 times: others may
-// fill what was trimmed. A step that carries more than 128 MiB is [port.ErrInvalid], as it is in Settle.
+// Write makes the step in one script, with those that others write in the same family while one is under way. A full topic is
+// trimmed, and the step tried again, up to 10 times: others may fill what was trimmed. A step that carries more than 128 MiB is
+// [port.ErrInvalid], as it is in Settle.
 func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 	err := batch.Check(b.caps, "")
 	if err == nil {
@@ -34,7 +35,8 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 	if err := b.register(ctx, "write", name); err != nil {
 		return err
 	}
-	err = b.write(ctx, &batch)
+	family := port.Family(name)
+	err = b.write(ctx, family, &batch)
 	for range mostTrims {
 		full, ok := errors.AsType[*fullError](err)
 		if !ok {
@@ -43,29 +45,14 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 		if kept, e := b.trim(ctx, full.topic); e != nil || kept {
 			return errors.Join(err, e)
 		}
-		err = b.write(ctx, &batch)
+		err = b.write(ctx, family, &batch)
 	}
 	return err
 }
 
-func (b *Backend) write(ctx context.Context, batch *port.Batch) error {
-	name, _ := anyName(batch)
-	p := newPlan(b.space, port.Family(name))
-	p.add("1", batch.ID)
-	if err := p.step(batch); err != nil {
-		return fmt.Errorf("redis: write: %w", err)
-	}
-	m, err := b.run(ctx, "write", b.scripts.write, p.keys, p.args)
-	if err != nil {
+func (b *Backend) write(ctx context.Context, family string, batch *port.Batch) error {
+	if err := b.gather.write(ctx, family, batch); err != nil {
 		return err
-	}
-	r := reply{list: m}
-	one := r.next()
-	if r.err != nil {
-		return fmt.Errorf("redis: write: %w: %w", port.ErrUncertain, r.err)
-	}
-	if err := b.judged(batch, one); err != nil {
-		return fmt.Errorf("redis: write: %w", err)
 	}
 	for i := range batch.Messages {
 		b.janitor.know(batch.Messages[i].Topic)

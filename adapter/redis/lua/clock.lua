@@ -30,13 +30,16 @@ local function known(first, id)
   return false
 end
 
--- Which of up to 1,000 IDs are known: true at their places.
+-- Which of the IDs in a part of a list are known: true at their places, counted from the part's first.
 local function knownOf(first, ids, from, to)
   local out = {}
+  if to < from then return out end
   for set = first, first + 2 do
     if redis.call('EXISTS', KEYS[set]) == 1 then
-      for i, is in ipairs(redis.call('SMISMEMBER', KEYS[set], unpack(ids, from, to))) do
-        if is == 1 then out[i] = true end
+      for start = from, to, 1000 do
+        for i, is in ipairs(redis.call('SMISMEMBER', KEYS[set], unpack(ids, start, math.min(start + 999, to)))) do
+          if is == 1 then out[start - from + i] = true end
+        end
       end
     end
   end

@@ -47,9 +47,11 @@ if waits then
   redis.call('ZCARD', KEYS[G + 3])
   topic(6)
 end
+local steps = {}
 for i = 1, k do
-  if work[i].mine and work[i].step then prepare(work[i].step) end
+  if work[i].mine and work[i].step then steps[#steps + 1] = work[i].step end
 end
+prepare(steps)
 
 local out, done, own, ids, gone, acked, back = {}, {}, {}, {}, {}, {}, 0
 

@@ -9,13 +9,38 @@ local tokens, groups = {}, {}
 local function arg() a = a + 1 return ARGV[a] end
 local function num() a = a + 1 return tonumber(ARGV[a]) end
 
-local function parse()
-  local s = {fence = arg(), token = num(), removes = {}, changes = {}, messages = {}}
-  for i = 1, num() do s.removes[i] = {at = num(), era = arg(), id = arg()} end
-  for i = 1, num() do
-    s.changes[i] = {key = KEYS[num()], delete = arg() == '1', value = arg(), cond = arg(), old = arg(), ttl = arg(), fence = arg(), token = num()}
+-- A message is in two arguments: its place, and itself. Most places are met again and again.
+local places = {}
+
+local function place(text)
+  local p = places[text]
+  if not p then
+    local at, group, due = string.match(text, '^(%d+) ?(%d*) ?(%d*)$')
+    p = {tonumber(at), tonumber(group) or 0, tonumber(due) or 0}
+    places[text] = p
   end
-  for i = 1, num() do s.messages[i] = {at = num(), group = num(), due = num(), blob = arg()} end
+  return p
+end
+
+local none = {}
+
+-- A step of nothing but messages begins with their number, every other with x.
+local function parse()
+  local shape = arg()
+  local s = {fence = '', token = 0, removes = none, changes = none, messages = {}}
+  if shape == 'x' then
+    s.fence, s.token, s.removes, s.changes = arg(), num(), {}, {}
+    for i = 1, num() do s.removes[i] = {at = num(), era = arg(), id = arg()} end
+    for i = 1, num() do
+      s.changes[i] = {key = KEYS[num()], delete = arg() == '1', value = arg(), cond = arg(), old = arg(), ttl = arg(), fence = arg(), token = num()}
+    end
+    shape = arg()
+  end
+  for i = 1, tonumber(shape) do
+    local p = place(ARGV[a + 1])
+    s.messages[i] = {at = p[1], group = p[2], due = p[3], blob = ARGV[a + 2]}
+    a = a + 2
+  end
   return s
 end
 
@@ -31,38 +56,44 @@ local function prepareGroup(at)
   redis.call('HLEN', KEYS[at + 4])
 end
 
--- Messages whose ID is known to the topic are marked.
-local function prepareMessages(s)
-  local asked = {}
+-- Messages whose ID is known to the topic are marked, those of all steps at once.
+local function prepareMessages(s, asked)
   for _, m in ipairs(s.messages) do
-    if not topics[m.at] then demand(KEYS[m.at + 2]) end
-    local t = topic(m.at)
+    local t = topics[m.at]
+    if not t or not t.ready then
+      demand(KEYS[m.at + 2])
+      t = topic(m.at)
+      if not t.era then redis.call('SCARD', KEYS[1]) end
+      t.ready = true
+    end
     if m.group > 0 then
       prepareGroup(m.group)
     else
-      if not t.era then redis.call('SCARD', KEYS[1]) end
       m.id = idOf(m.blob)
       if t.window > 0 then
-        local list = asked[t] or {ids = {}, messages = {}}
-        asked[t], list.ids[#list.ids + 1], list.messages[#list.messages + 1] = list, m.id, m
+        local list = asked[t]
+        if not list then
+          list = {ids = {}, messages = {}}
+          asked[t] = list
+        end
+        local n = #list.ids + 1
+        list.ids[n], list.messages[n] = m.id, m
       end
-    end
-  end
-  for t, list in pairs(asked) do
-    if #list.ids == 1 then
-      list.messages[1].old = known(t.at + 3, list.ids[1]) and t.era
-    else
-      local old = knownOf(t.at + 3, list.ids, 1, #list.ids)
-      for i, m in ipairs(list.messages) do m.old = old[i] and t.era end
     end
   end
 end
 
-local function prepare(s)
-  seen(s.fence)
-  for _, c in ipairs(s.changes) do seen(c.fence) end
-  prepareMessages(s)
-  for _, r in ipairs(s.removes) do topic(r.at) end
+local function prepare(steps)
+  local asked = {}
+  for _, s in ipairs(steps) do
+    seen(s.fence)
+    for _, c in ipairs(s.changes) do seen(c.fence) end
+    prepareMessages(s, asked)
+    for _, r in ipairs(s.removes) do topic(r.at) end
+  end
+  for t, list in pairs(asked) do
+    for i in pairs(knownOf(t.at + 3, list.ids, 1, #list.ids)) do list.messages[i].old = t.era end
+  end
 end
 
 local function fenced(s, name, token)
@@ -97,14 +128,18 @@ end
 local function checkMessages(s)
   local mine, count, bytes = {}, {}, {}
   for i, m in ipairs(s.messages) do
-    local t = topic(m.at)
+    local t = topics[m.at]
     if m.group > 0 then
       if not groups[m.group] then return {'group', i} end
     else
-      local own = m.at .. ' ' .. m.id
-      m.known = t.window > 0 and (m.old or mine[own] or t.ids[m.id])
-      mine[own] = true
-      if not m.known and m.due <= now then
+      if t.window > 0 then
+        m.known = m.old or t.ids[m.id] or mine[m.id] and mine[m.id][t]
+        if s.messages[2] then
+          mine[m.id] = mine[m.id] or {}
+          mine[m.id][t] = true
+        end
+      end
+      if (t.count >= 0 or t.size >= 0) and not m.known and m.due <= now then
         count[t] = (count[t] or 0) + 1
         bytes[t] = (bytes[t] or 0) + sizeOf(m.blob)
         if t.count >= 0 and t.len + count[t] > t.count + math.floor(t.count / 10)
@@ -117,7 +152,7 @@ local function checkMessages(s)
 end
 
 local function check(s)
-  s.seen = {}
+  s.seen = (s.fence ~= '' or s.changes[1]) and {} or none
   local bad = fenced(s, s.fence, s.token)
   if bad then return bad end
   for i, c in ipairs(s.changes) do
@@ -158,7 +193,7 @@ local function apply(s)
   end
   for _, c in ipairs(s.changes) do change(c) end
   for _, m in ipairs(s.messages) do
-    local t = topic(m.at)
+    local t = topics[m.at]
     if m.known then
       out = out or {'known'}
       out[#out + 1] = m.id

@@ -49,10 +49,14 @@ local function grown(t, blob)
   end
 end
 
+-- The front of the ids does not change within a call; n has few enough digits for Lua's own formatting.
 local function append(t, blob)
-  if now > t.ms then t.ms = now end
+  if not t.front then
+    t.ms = math.max(t.ms, now)
+    t.front = text(t.ms) .. '-'
+  end
   t.n = t.n + 1
-  redis.call('XADD', t.log, text(t.ms) .. '-' .. text(t.n), 'm', blob)
+  redis.call('XADD', t.log, t.front .. t.n, 'm', blob)
   grown(t, blob)
   t.len = t.len + 1
   t.bytes = t.bytes + sizeOf(blob)

@@ -2,13 +2,19 @@
 -- ARGV: number of steps; for each its ID and the step.
 
 a = 1
-local out, fresh, mine, steps = {}, {}, {}, {}
+local out, fresh, mine, steps, new, named = {}, {}, {}, {}, {}, {}
 for i = 1, tonumber(ARGV[1]) do
-  local id, s = arg(), parse()
-  s.id, s.repeated = id, id ~= '' and known(3, id)
-  if not s.repeated then prepare(s) end
-  steps[i] = s
+  local id = arg()
+  local s = parse()
+  s.id, steps[i] = id, s
+  if id ~= '' then fresh[#fresh + 1], named[#named + 1] = id, s end
 end
+for i in pairs(knownOf(3, fresh, 1, #fresh)) do named[i].repeated = true end
+for _, s in ipairs(steps) do
+  if not s.repeated then new[#new + 1] = s end
+end
+prepare(new)
+fresh = {}
 for i, s in ipairs(steps) do
   if s.repeated or mine[s.id] then
     out[i] = 0
