@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -211,6 +213,9 @@ func (c *consumer) accept(ds []port.Delivery) {
 	for i, it := range c.coming {
 		it.d, it.sent = &ds[i], sent
 	}
+	if disordered(c.coming) {
+		slices.SortStableFunc(c.coming, func(a, b *item) int { return strings.Compare(string(a.d.Offset), string(b.d.Offset)) })
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, it := range c.coming {
@@ -219,6 +224,22 @@ func (c *consumer) accept(ds []port.Delivery) {
 		c.lanes.enter(it)
 	}
 	c.wake()
+}
+
+// disordered reports whether messages with a key came in another order than that of the log. Those that come again at the same time
+// may: a backend promises no order among them. Addressed ones are older than all that is in the log, and have no offset.
+func disordered(items []*item) bool {
+	last := port.Offset("")
+	for _, it := range items {
+		if it.d.Message.Key == "" {
+			continue
+		}
+		if it.d.Offset < last {
+			return true
+		}
+		last = it.d.Offset
+	}
+	return false
 }
 
 // unused appends n items that are not in hand.

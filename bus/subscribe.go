@@ -18,6 +18,11 @@ import (
 // ends it too: port.ErrInvalid for a group that cannot work, port.ErrLost when the group was dropped, port.ErrClosed when the
 // backend was closed, and what Declare and Join answer at the start. An outage later on is waited out.
 //
+// When the backend was away for so long that loans may have run out, the context of their handlers ends with the cause port.ErrLost.
+// What was not begun, and what did not end with nil, is handed back, and if it was still ours then, nothing is counted. What somebody was
+// handed before that is a suspect for him; it is no failure, and a crash only where the message was one already. A handler that returned
+// nil is settled all the same: the first settlement wins.
+//
 // A message whose body is no envelope, or whose payload does not decode, goes to the dead letters as it came.
 func (t Topic[T]) Subscribe(ctx context.Context, q port.Queue, g Group, h Handler[T]) error {
 	g = g.filled(0)

@@ -13,9 +13,13 @@ import (
 
 // Topic is the definition of a topic: a value, bound to no backend.
 type Topic[T any] struct {
-	Name  string            // required
-	Type  string            // of the messages on the wire; default Name
-	Key   func(T) string    // messages of one key are handled in order within a process; default none
+	Name string // required
+	Type string // of the messages on the wire; default Name
+	// Key is what a message is about; default none. Messages of one key are handled one at a time within a process, in the order of
+	// the log, up to the first failure (or [Later]): that one comes again after its wait, and with it those behind it that were
+	// fetched, in their order as far as one Fetch brings them. What was not fetched yet may come before them. Between processes
+	// there is no order.
+	Key   func(T) string
 	Codec envelope.Codec[T] // default envelope.JSON[T]
 	Keep  port.Topic        // limits to declare at the first use; its Name is ignored; default as the topic is
 	// Bare makes the body the payload alone, as other programs write and read it. No envelope travels then: a message has its ID
