@@ -30,6 +30,8 @@ type holdFlags struct {
 	drain time.Duration
 	grace time.Duration
 	try   bool
+	fair  bool
+	read  bool
 }
 
 func (f *holdFlags) add(cmd *cobra.Command) {
@@ -75,13 +77,20 @@ func lockCommand() *cobra.Command {
 		Use:   "lock NAME -- COMMAND [ARG...]",
 		Short: "Run a command while holding a lock",
 		Long: `Waits for a lock, and runs the command once while it is held; with --try it does not wait, and ends with status 4 when another holds it. When the
-lock is lost, the command is stopped, and the status is 1.
+lock is lost, the command is stopped, and the status is 1. With --fair it has the lock in the order in which those with --fair came; with --read
+others may have it with --read at the same time.
 ` + howItEnds,
 		Example: "  muster lock migrate --try -- ./migrate up",
 		Args:    nameAndCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.read && f.try {
+				return usage(cmd, errors.New("--read waits as the fair do, and --try does not wait: one of the two"))
+			}
 			return f.hold(cmd, args, func(ctx context.Context, l port.Leases, fn func(context.Context, cluster.Term) error) error {
-				h := cluster.Hold{Name: args[0], ID: f.id, TTL: f.ttl, Drain: f.drain, Log: f.log(cmd)}
+				h := cluster.Hold{Name: args[0], ID: f.id, TTL: f.ttl, Drain: f.drain, Fair: f.fair, Log: f.log(cmd)}
+				if f.read {
+					return cluster.ReadLock(ctx, l, h, fn)
+				}
 				if !f.try {
 					return cluster.Lock(ctx, l, h, fn)
 				}
@@ -95,6 +104,8 @@ lock is lost, the command is stopped, and the status is 1.
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&f.try, "try", false, "do not wait")
+	cmd.Flags().BoolVar(&f.fair, "fair", false, "do not overtake who waits with --fair or --read and came before")
+	cmd.Flags().BoolVar(&f.read, "read", false, "share it with others that read, and with nobody else")
 	return cmd
 }
 

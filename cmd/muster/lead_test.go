@@ -225,6 +225,46 @@ func TestTheStatusIsTheCommands(t *testing.T) {
 	c.refused(exitNotFound, "cannot be run", "lock", "x", "--", "/no/such/program")
 }
 
+func TestALockIsSharedByThoseWhoReadAndQueuedForByTheFair(t *testing.T) {
+	c := newCLI(t)
+	c.refused(exitUsage, "one of the two", "lock", "x", "--read", "--try", "--", "true")
+	wait := `echo > "$0"; while [ ! -e "$0.end" ]; do sleep 0.01; done`
+	dir := t.TempDir()
+	start := func(id string, flags ...string) *exec.Cmd {
+		args := append([]string{"lock", "x", "--id", id}, flags...)
+		p, _ := c.own(c.server.URL(), append(args, "--", "sh", "-c", wait, filepath.Join(dir, id))...)
+		return p
+	}
+	began := func(id string) bool {
+		_, err := os.Stat(filepath.Join(dir, id))
+		return err == nil
+	}
+	end := func(p *exec.Cmd, id string) {
+		if err := os.WriteFile(filepath.Join(dir, id+".end"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Wait(); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	r1, r2 := start("r1", "--read"), start("r2", "--read")
+	c.until("both read", func() bool { return began("r1") && began("r2") })
+	same(t, strconv.Itoa(strings.Count(c.ok("who", "x", "--json"), `"kind":"read"`)), "2")
+	c.refused(exitConflict, "held by", "lock", "x", "--try", "--", "true")
+	w := start("w", "--fair")
+	c.until("the writer waits in the queue", func() bool {
+		status, _, said := c.do("", "lock", "x", "--fair", "--try", "--", "true")
+		return status == exitConflict && strings.Contains(said, `"w" waits for it`)
+	})
+	end(r1, "r1")
+	if began("w") {
+		t.Error("the writer began beside a reader")
+	}
+	end(r2, "r2")
+	c.until("the writer begins", func() bool { return began("w") })
+	end(w, "w")
+}
+
 func TestAnInterruptEndsTheCommandWhileItIsHeldAndThenResigns(t *testing.T) {
 	c := newCLI(t)
 	dir := t.TempDir()

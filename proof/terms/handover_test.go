@@ -22,16 +22,7 @@ import (
 
 func open(t testing.TB, s *testserver.Server) port.Backend {
 	t.Helper()
-	b, err := redis.Open(t.Context(), redis.Config{URL: s.URL()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return b
+	return openWith(t, redis.Config{URL: s.URL()})
 }
 
 // From the return of one leader's function to the beginning of the next one's, on two connections.
