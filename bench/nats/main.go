@@ -76,7 +76,7 @@ func races(work int, apart bool) []race {
 			{Name: "muster", Work: work, Open: openMusterBacklog(plain, all(work), 0)},
 			{Name: "nats.go, acknowledgements not confirmed", Work: work, Open: openRawBacklog(plain, all(work))},
 			{Name: "muster, IDs remembered", Work: work, Open: openMusterBacklog(plain, all(work), 10*time.Minute)},
-			{Name: "watermill-nats", Work: slow, Open: openMillBacklog(plain, all(slow))},
+			{Name: "watermill-nats", Work: work, Open: openMillBacklog(plain, all(work))},
 		}},
 	}
 }

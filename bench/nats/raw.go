@@ -31,7 +31,7 @@ func newRaw(ctx context.Context, kind setting, callers int) (r *raw, err error) 
 	if r.c, err = client.Connect(r.p.url); err != nil {
 		return nil, errors.Join(err, r.p.close())
 	}
-	if r.js, err = jetstream.New(r.c); err == nil {
+	if r.js, err = jetstream.New(r.c, jetstream.WithPublishAsyncMaxPending(1<<20)); err == nil {
 		_, err = r.js.CreateStream(ctx, jetstream.StreamConfig{Name: "bench", Subjects: []string{subject}})
 	}
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -72,8 +71,12 @@ func newPlace(ctx context.Context, apart, synced bool) (p *place, err error) {
 	if err != nil {
 		return p, err
 	}
-	port := l.Addr().(*net.TCPAddr).Port
+	addr := l.Addr().String()
 	if err := l.Close(); err != nil {
+		return p, err
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
 		return p, err
 	}
 	self, err := os.Executable()
@@ -81,11 +84,11 @@ func newPlace(ctx context.Context, apart, synced bool) (p *place, err error) {
 		return p, err
 	}
 	out := exec.Command(self)
-	out.Env = append(os.Environ(), fmt.Sprintf("%s=%t %d %s", serverVariable, synced, port, p.dir))
+	out.Env = append(os.Environ(), fmt.Sprintf("%s=%t %s %s", serverVariable, synced, port, p.dir))
 	if err := out.Start(); err != nil {
 		return p, err
 	}
-	p.out, p.url = out, "nats://"+net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	p.out, p.url = out, "nats://"+addr
 	return p, p.answers(ctx)
 }
 
