@@ -55,7 +55,7 @@ func TestABackendOnAServerKeepsTheContract(t *testing.T) {
 }
 
 func TestABackendOnAClusterKeepsTheContract(t *testing.T) {
-	urls := cluster(t, 3)
+	urls := servers(t, 3)
 	var n atomic.Int64
 	porttest.Run(t, porttest.Suite{
 		Open: func(t *testing.T, namespace string) port.Backend {
@@ -64,8 +64,8 @@ func TestABackendOnAClusterKeepsTheContract(t *testing.T) {
 	})
 }
 
-// cluster starts n servers that form one, and returns their addresses for clients.
-func cluster(t *testing.T, n int) []string {
+// servers starts n servers that form one, and returns their addresses for clients.
+func servers(t *testing.T, n int) []string {
 	t.Helper()
 	var routes []*url.URL
 	ports := make([]int, n)
@@ -81,8 +81,8 @@ func cluster(t *testing.T, n int) []string {
 		}
 	}
 	var urls []string
-	servers := make([]*server.Server, n)
-	for i := range servers {
+	list := make([]*server.Server, n)
+	for i := range list {
 		s, err := server.NewServer(&server.Options{
 			ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
 			Cluster: server.ClusterOpts{Name: "muster", Host: "127.0.0.1", Port: ports[i]}, Routes: routes,
@@ -90,21 +90,21 @@ func cluster(t *testing.T, n int) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		servers[i] = s
+		list[i] = s
 		go s.Start()
 		t.Cleanup(func() {
 			s.Shutdown()
 			s.WaitForShutdown()
 		})
 	}
-	for _, s := range servers {
+	for _, s := range list {
 		if !s.ReadyForConnections(10 * time.Second) {
 			t.Fatal("a server of the cluster is not ready")
 		}
 		urls = append(urls, s.ClientURL())
 	}
 	eventually(t, "the cluster has a leader", func() error {
-		for _, s := range servers {
+		for _, s := range list {
 			if !s.JetStreamIsCurrent() {
 				return fmt.Errorf("server %s is not current", s.Name())
 			}
