@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 
 	"github.com/musterhq/muster/port"
@@ -69,6 +70,9 @@ func (g *gather) appendAll(ctx context.Context, family string, list []*writing) 
 		var done int64
 		if done, err = m.AsInt64(); err == nil && done == 0 {
 			return false
+		}
+		if err != nil {
+			err = fmt.Errorf("redis: write: %w: %w", port.ErrUncertain, err)
 		}
 	}
 	if err != nil && len(list) > 1 && refusedWhole(err) {
