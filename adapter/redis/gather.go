@@ -45,6 +45,7 @@ type line struct {
 type writing struct {
 	batch *port.Batch
 	blobs []string   // the messages, encoded
+	topic string     // of all its messages, when there is nothing else to it
 	parts int        // of the step
 	bytes int        // of its bodies and values
 	done  chan error // holds one: what came of it
@@ -54,7 +55,7 @@ func newGather(b *Backend) *gather { return &gather{b: b, of: map[string]*line{}
 
 func newWriting(b *port.Batch) *writing {
 	return &writing{
-		batch: b, blobs: encodeAll(b.Messages), parts: len(b.Messages) + len(b.Changes) + len(b.Removes), bytes: weight(b),
+		batch: b, blobs: encodeAll(b.Messages), topic: plainTopic(b), parts: len(b.Messages) + len(b.Changes) + len(b.Removes), bytes: weight(b),
 		done: make(chan error, 1),
 	}
 }
@@ -192,6 +193,9 @@ func (g *gather) take(l *line) []*writing {
 
 // send runs the script for these steps, and answers each. What was refused as a whole is sent again, each alone.
 func (g *gather) send(ctx context.Context, family string, list []*writing) {
+	if g.appendAll(ctx, family, list) {
+		return
+	}
 	sent := make([]*writing, 0, len(list))
 	p := newPlan(g.b.space, family)
 	p.args = make([]string, 1, 1+4*len(list))

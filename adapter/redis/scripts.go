@@ -24,8 +24,8 @@ type script struct {
 
 // scripts are the steps, each made of the files that it names.
 type scripts struct {
-	write, settle, fetch, extend, read, declare, join, inspect, trim, drop, leave script
-	get, change, add, acquire, renew, release, holders, probe, signal             script
+	write, append, settle, fetch, extend, read, declare, join, inspect, trim, drop, leave script
+	get, change, add, acquire, renew, release, holders, probe, signal                     script
 }
 
 func load() (s scripts, err error) {
@@ -35,6 +35,7 @@ func load() (s scripts, err error) {
 		reads bool
 	}{
 		{&s.write, "clock topic step write", false},
+		{&s.append, "append", false},
 		{&s.settle, "clock topic group step settle", false},
 		{&s.fetch, "clock topic group fetch", false},
 		{&s.extend, "clock group extend", false},
