@@ -11,7 +11,9 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -75,7 +77,19 @@ type redis struct {
 func (redis) name() string               { return "redis-server" }
 func (redis) stopSignal() syscall.Signal { return syscall.SIGTERM }
 
+// command writes the configuration, into which sentinels have the server write whose replica it is, unless it is there from before.
 func (r redis) command(dir string, port int) *exec.Cmd {
+	file := filepath.Join(dir, "redis-"+strconv.Itoa(port)+".conf")
+	if _, err := os.Stat(file); err != nil {
+		text := strings.Join(append(r.lines(dir, port), r.config.Lines...), "\n") + "\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			file = err.Error() // the server names it when it cannot be read
+		}
+	}
+	return exec.CommandContext(context.Background(), r.path, file) // a Server ends it, or the death of the test process
+}
+
+func (r redis) lines(dir string, port int) []string {
 	lines := []string{
 		"bind 127.0.0.1",
 		"port " + strconv.Itoa(port),
@@ -107,9 +121,7 @@ func (r redis) command(dir string, port int) *exec.Cmd {
 		_, own, _ := strings.Cut(r.proxy.Addr(), ":")
 		lines = append(lines, "replica-announce-port "+own, "cluster-announce-port "+own)
 	}
-	cmd := exec.CommandContext(context.Background(), r.path, "-") // a Server ends it, or the death of the test process
-	cmd.Stdin = strings.NewReader(strings.Join(append(lines, r.config.Lines...), "\n") + "\n")
-	return cmd
+	return lines
 }
 
 func (r redis) url(addr string) string {

@@ -91,7 +91,7 @@ func (s *shop) strike(proxy *testserver.Proxy, fault func()) {
 // admin sends one command over a connection of its own.
 func (s *shop) admin(command ...string) rueidis.RedisMessage {
 	s.t.Helper()
-	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.server.Addr()}, ForceSingleClient: true, DisableCache: true, ClientName: "admin"})
+	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.site.master().Addr()}, ForceSingleClient: true, DisableCache: true, ClientName: "admin"})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -19,11 +19,14 @@ const accounts = 100
 // shop is the topic of orders on a server of its own, its workers, and who watches from outside of all faults.
 type shop struct {
 	t         *testing.T
-	server    *testserver.Server
-	b         *redis.Backend // the observer's, straight to the server
-	published int            // orders whose publishing was acknowledged, 1 to published
+	site      site
+	server    *testserver.Server // that has the orders at the beginning
+	b         *redis.Backend     // the observer's, straight to the server where there is one
+	published int                // orders whose publishing was acknowledged, 1 to published
 	endings   []ending
 	billed    map[int]time.Time // of each order: its last bill, by settle
+
+	moved bool // whether the last blow gave the orders to another server on purpose
 
 	mu        sync.Mutex
 	processes []*process
@@ -31,8 +34,13 @@ type shop struct {
 
 func newShop(t *testing.T, c testserver.RedisConfig) *shop {
 	t.Helper()
-	s := &shop{t: t, server: testserver.Redis(t, c)}
-	s.b = s.open(s.server.URL())
+	return newShopAt(t, alone(t, c))
+}
+
+func newShopAt(t *testing.T, at site) *shop {
+	t.Helper()
+	s := &shop{t: t, site: at, server: at.master()}
+	s.b = s.open(at.url)
 	s.join()
 	return s
 }
@@ -71,7 +79,7 @@ const (
 
 // job is the usual one.
 func (s *shop) job() job {
-	return job{URL: s.server.URL(), Answer: answer, Workers: 4, Ahead: 12, Loan: loan}
+	return job{URL: s.site.url, Answer: answer, Workers: 4, Ahead: 12, Loan: loan}
 }
 
 // fleet starts n workers.

@@ -50,6 +50,9 @@ func (s *shop) settle() tally {
 		default:
 			n.doubled += max(times, count) - 1
 		}
+		if times != count {
+			s.t.Errorf("order %d has %d bills, and its count is %d: a step was made in part", i, times, count)
+		}
 	}
 	for i := range bills {
 		if i < 1 || i > s.published {
@@ -168,6 +171,14 @@ func (n tally) whole(t *testing.T) {
 	t.Helper()
 	if n.published == 0 || n.lost > 0 || n.doubled > 0 || n.dead > 0 || n.emitted != n.published {
 		t.Errorf("every order that was published must take effect once: %v", n)
+	}
+}
+
+// sound fails the test unless every order took effect once or was lost whole.
+func (n tally) sound(t *testing.T) {
+	t.Helper()
+	if n.published == 0 || n.doubled > 0 || n.dead > 0 || n.emitted+n.lost != n.published {
+		t.Errorf("every order that was kept must take effect once: %v", n)
 	}
 }
 
