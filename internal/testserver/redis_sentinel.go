@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -80,24 +81,32 @@ func (k *RedisSentinel) AwaitMaster(s *Server) {
 // AwaitWhole returns when the sentinels agree on a master that runs, and the other server, where it runs, follows it.
 func (k *RedisSentinel) AwaitWhole() {
 	k.t.Helper()
-	master := k.Servers[0]
-	await(k.t, "the sentinels name a master that runs", k.Sentinels[0].Addr(), func(answer string) bool {
-		for _, s := range k.Servers {
-			if s.Pid() != 0 && strings.Contains(answer, "status=ok,address="+s.known()+",") {
-				master = s
-				return true
-			}
-		}
+	await(k.t, "the sentinels agree on a master, and the other server follows it", k.Sentinels[0].Addr(), func(string) bool {
+		// Asked anew each time: the master may change meanwhile.
+		return slices.ContainsFunc(k.Servers, k.leads)
+	}, "PING")
+}
+
+// leads reports whether all sentinels take s for the master, s does so itself, and the others that run follow.
+func (k *RedisSentinel) leads(s *Server) bool {
+	says := func(s *Server, section string, want ...string) bool {
+		text, err := ask(context.Background(), s.Addr(), "INFO", section) // bounded by the connection's deadline
+		return err == nil && !slices.ContainsFunc(want, func(w string) bool { return !strings.Contains(text, w) })
+	}
+	if s.Pid() == 0 || !says(s, "replication", "role:master\r\n") {
 		return false
-	}, "INFO", "sentinel")
-	k.AwaitMaster(master)
-	for _, s := range k.Servers {
-		if s != master && s.Pid() != 0 {
-			await(k.t, "the replica follows its master", s.Addr(), func(answer string) bool {
-				return has("role:slave")(answer) && has("master_link_status:up")(answer)
-			}, "INFO", "replication")
+	}
+	for _, one := range k.Sentinels {
+		if !says(one, "sentinel", "status=ok,address="+s.known()+",") {
+			return false
 		}
 	}
+	for _, other := range k.Servers {
+		if other != s && other.Pid() != 0 && !says(other, "replication", "role:slave\r\n", "master_link_status:up\r\n") {
+			return false
+		}
+	}
+	return true
 }
 
 type sentinel struct {
