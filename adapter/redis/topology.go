@@ -55,6 +55,9 @@ func (b *Backend) masters(ctx context.Context, what string) (masters []node, lay
 		}
 	}
 	if len(masters) == 0 {
+		if err := b.alive(ctx, what); err != nil { // closed while they were asked
+			return nil, "", err
+		}
 		return nil, "", fmt.Errorf("redis: %s: %s: no master of the cluster answers: %w", what, b.where, port.ErrUnavailable)
 	}
 	return masters, strings.Join(lines, "\n"), nil
