@@ -97,11 +97,11 @@ func TestTermsNeverOverlapAndTokensOnlyGrowThroughCutsStopsAndKills(t *testing.T
 		then := e.next(time.Now(), leader)
 		proxies[leader].Restore()
 		proxies[then].BlackHoleDown() // it sends, and hears nothing
-		leader = e.next(time.Now(), then)
+		e.next(time.Now(), then)
 		proxies[then].Restore()
 		s.kill()
 		s.start()
-		leader = e.next(time.Now(), "")
+		e.next(time.Now(), "")
 		e.pause(s, 1500*time.Millisecond) // longer than a lease
 		leader = e.next(time.Now(), "")
 	}
