@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -187,7 +188,8 @@ func (h *host) Dial(network, _ string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return net.DialTimeout(network, u.Host, h.conf.config().timeout())
+	d := net.Dialer{Timeout: h.conf.config().timeout()}
+	return d.DialContext(context.Background(), network, u.Host) // the client's dialer is given no context
 }
 
 // token is that of the server that was dialed last.

@@ -98,7 +98,7 @@ printed and not done again: the phase that it died in is begun again, within som
 the run.
 
 The status is 0 only when the program is deployed and healthy, 3 when there is no such run, and 4 when it is over, or alive in another process.`,
-		Args: atMost(1, "one run at most"),
+		Args: between(0, 1, "one run at most"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return resume(cmd, f, args)
 		},
