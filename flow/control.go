@@ -239,3 +239,16 @@ func (p Pipeline[I, O]) Remove(ctx context.Context, b Backend, id string) error 
 	}
 	return nil
 }
+
+// Lookup is the record of a run of the pipeline that has a name, for those who do not have the Pipeline; port.ErrNotFound where there
+// is none.
+func Lookup(ctx context.Context, b Backend, pipeline, id string) (Status, error) {
+	if err := errors.Join(checkPart("pipeline", pipeline), port.CheckName("run", id)); err != nil {
+		return Status{}, err
+	}
+	vs, err := b.Get(ctx, (&definition{name: pipeline}).runKey(id))
+	if err != nil {
+		return Status{}, fmt.Errorf("run %q of pipeline %q: %w", id, pipeline, err)
+	}
+	return status(vs[0])
+}

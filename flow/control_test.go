@@ -394,3 +394,25 @@ func TestALongOrStrangeReasonIsKeptShortAndVerifies(t *testing.T) {
 		}
 	})
 }
+
+func TestARunIsLookedUpWithoutItsPipeline(t *testing.T) {
+	b := memory.New(memory.Config{})
+	pack := flow.First("pack", func(_ context.Context, n int) (int, error) { return n, nil })
+	p, err := flow.NewPipeline("parcels", pack, pack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := p.Start(t.Context(), b, "one", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := flow.Lookup(t.Context(), b, "parcels", run.ID)
+	if err != nil || now.ID != "one" || now.State != flow.Pending || now.Phase != "pack" {
+		t.Errorf("it is %+v, %v", now, err)
+	}
+	for pipeline, want := range map[string]error{"letters": port.ErrNotFound, "a.b": port.ErrInvalid} {
+		if _, err := flow.Lookup(t.Context(), b, pipeline, "one"); !errors.Is(err, want) {
+			t.Errorf("pipeline %q: %v, want %v", pipeline, err, want)
+		}
+	}
+}

@@ -108,6 +108,11 @@ func (c Config) check() error {
 	case c.TLS != nil && !strings.HasPrefix(c.URL, "tls://") && !strings.HasPrefix(c.URL, "wss://"):
 		return bad("TLS is given and the URL is not tls://")
 	}
+	for one := range strings.SplitSeq(c.URL, ",") {
+		if _, err := url.Parse(strings.TrimSpace(one)); err != nil {
+			return bad("the URL cannot be read; an example is nats://user@127.0.0.1:4222") // not printed: it may hold a password
+		}
+	}
 	if err := port.CheckName("namespace", c.namespace()); err != nil {
 		return fmt.Errorf("nats: open: %w", err)
 	}

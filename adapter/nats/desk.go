@@ -80,8 +80,8 @@ func (d *desk) ask(ctx context.Context, m *client.Msg, many bool) ([]*client.Msg
 
 // askAfter sends first before m, on which alone there is an answer.
 func (d *desk) askAfter(ctx context.Context, first []*client.Msg, m *client.Msg, many bool) ([]*client.Msg, error) {
-	if s := d.b.conn.Status(); s != client.CONNECTED {
-		return nil, fmt.Errorf("the connection is %s: %w", strings.ToLower(s.String()), errNotSent)
+	if err := d.b.connected(ctx); err != nil {
+		return nil, err
 	}
 	p := &pile{many: many, done: make(chan struct{})}
 	d.mu.Lock()
@@ -118,6 +118,32 @@ func (d *desk) askAfter(ctx context.Context, first []*client.Msg, m *client.Msg,
 		return nil, errCut
 	}
 	return p.list, nil
+}
+
+// connected answers why nothing can be sent. A server that lives with its process is waited for: it ends as often as a command does,
+// and another process is about to serve.
+func (b *Backend) connected(ctx context.Context) error {
+	for wait := time.Duration(0); ; {
+		s := b.conn.Status()
+		switch {
+		case s == client.CONNECTED:
+			return nil
+		case b.host == nil || s == client.CLOSED || wait > b.conf.timeout():
+			return fmt.Errorf("the connection is %s: %w", strings.ToLower(s.String()), errNotSent)
+		}
+		const step = 5 * time.Millisecond
+		t := time.NewTimer(step)
+		select {
+		case <-t.C:
+			wait += step
+		case <-ctx.Done():
+			t.Stop()
+			return fmt.Errorf("the connection is %s: %w: %w", strings.ToLower(s.String()), errNotSent, context.Cause(ctx))
+		case <-b.ctx.Done():
+			t.Stop()
+			return port.ErrClosed
+		}
+	}
 }
 
 // errNotSent marks what went wrong before anything can have happened.

@@ -104,19 +104,135 @@ func TestASecondProcessJoinsTheServerOfADirectory(t *testing.T) {
 	if first.Caps() != second.Caps() || first.Caps().Durable != port.DurableMachine {
 		t.Errorf("Caps are %+v and %+v, want them alike and DurableMachine", first.Caps(), second.Caps())
 	}
+}
+
+func TestOneOfThoseWhoJoinedServesWhenTheServerEnds(t *testing.T) {
+	c := nats.EmbeddedConfig{Dir: filepath.Join(t.TempDir(), "data"), Linger: -1}
+	first, second, third := embedded(t, c), embedded(t, c), embedded(t, c)
+	want := 0
+	put := func(b *nats.Backend) {
+		t.Helper()
+		want++
+		step := port.Batch{ID: fmt.Sprint(want), Messages: []port.Message{{Topic: "orders", ID: fmt.Sprint(want)}}}
+		eventually(t, fmt.Sprintf("write %d", want), func() error {
+			return b.Write(t.Context(), step) // one that is under way at the end may have to be repeated
+		})
+	}
+	put(first)
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the second is told that the server went", func() error {
-		err := second.Write(t.Context(), port.Batch{Messages: []port.Message{{Topic: "orders", ID: "2"}}})
-		if errors.Is(err, port.ErrUnavailable) {
-			return nil
+	put(second)
+	put(third)
+	fourth := embedded(t, c)
+	put(fourth)
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	put(third)
+	put(fourth)
+	if err := errors.Join(third.Close(), fourth.Close()); err != nil {
+		t.Fatal(err)
+	}
+	last := embedded(t, c)
+	list, err := last.Read(t.Context(), port.Range{Topic: "orders", Max: 10})
+	if err != nil || len(list) != want {
+		t.Errorf("%d messages are there, %v, want %d", len(list), err, want)
+	}
+}
+
+func TestAServerThatEndsWaitsForThoseWhoJoined(t *testing.T) {
+	c := nats.EmbeddedConfig{Dir: filepath.Join(t.TempDir(), "data"), Linger: time.Hour}
+	first, second := embedded(t, c), embedded(t, c)
+	ended := make(chan error, 1)
+	go func() { ended <- first.Close() }()
+	eventually(t, "nobody else is let in", func() error {
+		if _, err := os.Stat(filepath.Join(c.Dir, "server.json")); !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("the address is still there: %w", err)
 		}
-		return fmt.Errorf("write: %w", err)
+		return nil
 	})
-	third := embedded(t, c) // has the server now
-	if err := third.Write(t.Context(), port.Batch{Messages: []port.Message{{Topic: "orders", ID: "3"}}}); err != nil {
-		t.Error(err)
+	next := make(chan *nats.Backend, 1)
+	go func() {
+		b, err := nats.Embedded(t.Context(), nats.EmbeddedConfig{Dir: c.Dir, Timeout: time.Minute})
+		if err != nil {
+			t.Error(err)
+		}
+		next <- b
+	}()
+	for n := range 100 {
+		if err := second.Write(t.Context(), port.Batch{Messages: []port.Message{{Topic: "orders", ID: fmt.Sprint(n)}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("it ended under the other: %v", err)
+	case <-next:
+		t.Fatal("another came in meanwhile")
+	default:
+	}
+	if err := errors.Join(second.Close(), <-ended); err != nil {
+		t.Fatal(err)
+	}
+	b := <-next
+	list, err := b.Read(t.Context(), port.Range{Topic: "orders", Max: 200})
+	if err := errors.Join(err, b.Close()); err != nil || len(list) != 100 {
+		t.Errorf("%d messages are there, %v", len(list), err)
+	}
+}
+
+func TestWhoWantsEveryWriteSyncedDoesNotJoinARelaxedServer(t *testing.T) {
+	dir := t.TempDir()
+	relaxed := embedded(t, nats.EmbeddedConfig{Dir: dir, Relaxed: true})
+	_, err := nats.Embedded(t.Context(), nats.EmbeddedConfig{Dir: dir})
+	if !errors.Is(err, port.ErrUnavailable) || !strings.Contains(err.Error(), "Relaxed") {
+		t.Errorf("open: %v, want ErrUnavailable and why", err)
+	}
+	if err := relaxed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	synced := embedded(t, nats.EmbeddedConfig{Dir: dir, Linger: -1})
+	joined := embedded(t, nats.EmbeddedConfig{Dir: dir, Relaxed: true})
+	if got := joined.Caps().Durable; got != port.DurableMachine {
+		t.Errorf("who joined a synced server has Durable %v, want DurableMachine", got)
+	}
+	if err := synced.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the one who joined serves, synced", func() error {
+		b, err := nats.Embedded(t.Context(), nats.EmbeddedConfig{Dir: dir})
+		if err != nil {
+			return err
+		}
+		return b.Close()
+	})
+}
+
+func TestADirectoryThatCannotBeUsedIsToldSo(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	inWay := filepath.Join(dir, "store-in-the-way")
+	if err := errors.Join(os.Mkdir(inWay, 0o700), os.WriteFile(filepath.Join(inWay, "store"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	noLock := filepath.Join(dir, "no-lock")
+	if err := os.MkdirAll(filepath.Join(noLock, "lock"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for dir, says := range map[string]string{
+		file:                        "cannot be made",
+		filepath.Join(file, "data"): "cannot be made",
+		inWay:                       "see that the directory can be written",
+		noLock:                      "give one that can be written",
+	} {
+		_, err := nats.Embedded(t.Context(), nats.EmbeddedConfig{Dir: dir, Timeout: time.Minute})
+		if !errors.Is(err, port.ErrUnavailable) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want ErrUnavailable and %q", dir, err, says)
+		}
 	}
 }
 
@@ -135,7 +251,7 @@ func TestADirectoryWhoseServerDoesNotAnswerIsToldSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = nats.Embedded(t.Context(), nats.EmbeddedConfig{Dir: dir, Timeout: 200 * time.Millisecond})
-	if !errors.Is(err, port.ErrUnavailable) || !strings.Contains(err.Error(), "another process has "+dir) {
+	if !errors.Is(err, port.ErrUnavailable) || !strings.Contains(err.Error(), "another process has it") || !strings.Contains(err.Error(), dir) {
 		t.Errorf("open: %v, want ErrUnavailable and the directory", err)
 	}
 }

@@ -31,12 +31,12 @@ type backendFlags struct {
 	namespace    string
 	passwordFile string
 	json         bool
-	alone        bool // the command is a whole program of its own, so that memory is enough for it, also by default
+	alone        bool // the command is a whole program of its own, so that memory is enough for it
 }
 
 func (f *backendFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.url, "backend", "", "URL of the backend: redis://, rediss:// or unix:// (default $"+envBackend+")")
+	flags.StringVar(&f.url, "backend", "", "where: embedded, embedded:DIR, relaxed:DIR, memory, or a URL: nats://, tls://, redis://, rediss:// or unix:// (default $"+envBackend+", or embedded)")
 	flags.StringVar(&f.namespace, "namespace", "", "namespace on the backend; no two see each other (default $"+envNamespace+", or muster)")
 	flags.StringVar(&f.passwordFile, "password-file", "", "file with the backend's password (default $"+envPasswordFile+"; or the password itself in $"+envPassword+")")
 	flags.BoolVar(&f.json, "json", false, "print JSON, one value on a line")
@@ -45,19 +45,20 @@ func (f *backendFlags) add(cmd *cobra.Command) {
 
 // open opens the backend that the flags and the environment name.
 func (f *backendFlags) open(ctx context.Context) (port.Backend, error) {
-	url := cmp.Or(f.url, os.Getenv(envBackend))
-	if url == "" && f.alone {
-		url = "memory"
-	}
-	if url == "" {
-		return nil, &usageError{fmt.Errorf("no backend is named; give --backend URL or set %s, for example to redis://127.0.0.1:6379", envBackend)}
-	}
+	url := cmp.Or(f.url, os.Getenv(envBackend), embedded)
 	scheme, _, ok := strings.Cut(url, "://")
-	if !ok && scheme != "memory" {
-		return nil, &usageError{errors.New("the backend's URL has no scheme; an example is redis://127.0.0.1:6379")} // not printed: it may hold a password
+	if name, _, _ := strings.Cut(url, ":"); !ok && (name == embedded || name == relaxed || url == "memory") {
+		scheme, ok = name, true
+	}
+	if !ok {
+		return nil, &usageError{errors.New("the backend is neither a URL with a scheme, such as redis://127.0.0.1:6379, nor embedded, embedded:DIR, relaxed, relaxed:DIR or memory")} // not printed: it may hold a password
 	}
 	backends := map[string]func(ctx context.Context, url string) (port.Backend, error){
 		"memory": f.openMemory,
+		embedded: f.openEmbedded,
+		relaxed:  f.openEmbedded,
+		"nats":   f.openNATS,
+		"tls":    f.openNATS,
 		"redis":  f.openRedis,
 		"rediss": f.openRedis,
 		"unix":   f.openRedis,
@@ -83,11 +84,18 @@ func (f *backendFlags) open(ctx context.Context) (port.Backend, error) {
 
 func (f *backendFlags) space() string { return cmp.Or(f.namespace, os.Getenv(envNamespace)) }
 
-func (f *backendFlags) openRedis(ctx context.Context, url string) (port.Backend, error) {
-	c := redis.Config{URL: url, Namespace: f.space(), PasswordFile: cmp.Or(f.passwordFile, os.Getenv(envPasswordFile))}
-	if c.PasswordFile == "" && os.Getenv(envPassword) != "" {
-		c.PasswordEnv = envPassword
+// secret is the file with the backend's password, or else the environment variable with it, or neither.
+func (f *backendFlags) secret() (file, env string) {
+	file = cmp.Or(f.passwordFile, os.Getenv(envPasswordFile))
+	if file == "" && os.Getenv(envPassword) != "" {
+		env = envPassword
 	}
+	return file, env
+}
+
+func (f *backendFlags) openRedis(ctx context.Context, url string) (port.Backend, error) {
+	c := redis.Config{URL: url, Namespace: f.space()}
+	c.PasswordFile, c.PasswordEnv = f.secret()
 	b, err := redis.Open(ctx, c)
 	if err != nil {
 		return nil, err // a nil *redis.Backend is not a nil port.Backend
@@ -97,7 +105,7 @@ func (f *backendFlags) openRedis(ctx context.Context, url string) (port.Backend,
 
 func (f *backendFlags) openMemory(context.Context, string) (port.Backend, error) {
 	if !f.alone {
-		return nil, &usageError{errors.New("a memory backend would be gone when the command ends; name a server with --backend, for example redis://127.0.0.1:6379")}
+		return nil, &usageError{errors.New("a memory backend would be gone when the command ends; leave --backend out, which keeps it on this machine, or name a server")}
 	}
 	return memory.New(memory.Config{}), nil
 }
@@ -115,7 +123,10 @@ func (f *backendFlags) with(cmd *cobra.Command, do func(ctx context.Context, b p
 
 // advise is err with what to do next where the backend is the reason.
 func advise(err error) error {
+	_, told := errors.AsType[*localError](err)
 	switch {
+	case told:
+		return err
 	case errors.Is(err, port.ErrUncertain):
 		return fmt.Errorf("%w; look whether it happened before you do it again", err)
 	case errors.Is(err, port.ErrUnavailable):

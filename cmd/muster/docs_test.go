@@ -34,7 +34,7 @@ func TestEveryCommandFlagAndFieldIsDocumented(t *testing.T) {
 		}
 	}
 	walk(root())
-	for _, line := range []any{published{}, message{}, topicLine{}, groupLine{}, statsLine{}, deadLine{}, keyLine{}, cacheLine{}, cacheNodeLine{}, cacheOpLine{}, invalidated{}, healthLine{}, promises{}, memberLine{}, termLine{}} {
+	for _, line := range []any{published{}, message{}, topicLine{}, groupLine{}, statsLine{}, deadLine{}, keyLine{}, cacheLine{}, cacheNodeLine{}, cacheOpLine{}, invalidated{}, healthLine{}, promises{}, memberLine{}, termLine{}, runLine{}} {
 		of := reflect.TypeOf(line)
 		for i := range of.NumField() {
 			if name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ","); !strings.Contains(page, "`"+name+"`") {

@@ -24,7 +24,23 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asItself) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	os.Exit(atHome(m))
+}
+
+// atHome runs the tests with a data directory of their own.
+func atHome(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "muster-test-")
+	if err == nil {
+		err = os.Setenv("XDG_DATA_HOME", dir)
+	}
+	if err != nil {
+		panic(err)
+	}
+	status := m.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		panic(err)
+	}
+	return status
 }
 
 const wordcount = "../../examples/wordcount/requirements.md"

@@ -28,3 +28,6 @@ func reap(cmd *exec.Cmd, ended func()) error {
 	ended()
 	return err
 }
+
+// living cannot be told: a process counts as alive until its time is over.
+func living(int) bool { return true }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os/exec"
 	"syscall"
 )
@@ -17,3 +18,6 @@ func guardAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true
 func terminateGroup(cmd *exec.Cmd) { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 func killGroup(cmd *exec.Cmd)      { killNumber(cmd.Process.Pid) }
 func killNumber(group int)         { _ = syscall.Kill(-group, syscall.SIGKILL) }
+
+// living reports whether there is a process with the number, also one of another user.
+func living(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }

@@ -19,7 +19,9 @@ import (
 	"github.com/musterhq/muster/adapter/local"
 	"github.com/musterhq/muster/adapter/scripted"
 	"github.com/musterhq/muster/bus"
+	"github.com/musterhq/muster/cluster"
 	"github.com/musterhq/muster/delivery"
+	"github.com/musterhq/muster/envelope"
 	"github.com/musterhq/muster/flow"
 	"github.com/musterhq/muster/port"
 )
@@ -39,8 +41,8 @@ func runCommand() *cobra.Command {
 		Use:   "run REQUIREMENTS.md",
 		Short: "Make a tested, certified, deployed program of a requirements file",
 		Long: `Makes a tested, certified, deployed program of a requirements file: plan, code, validate (go vet, build and test), certify (policy,
-signature), deploy (an atomic switch of DIR/current), monitor (probe, roll back). Every step goes over the bus: in this process, or on
-the backend that is named.
+signature), deploy (an atomic switch of DIR/current), monitor (probe, roll back). Every step goes over the bus and is recorded, on
+this machine or on the backend that is named: muster resume goes on with a run whose process died.
 
 The exit status is 0 only when the program is deployed and healthy. An interrupt ends the run after what is under way, within
 ten seconds; a second one ends the process at once.`,
@@ -67,8 +69,8 @@ var errOver = errors.New("the run is over")
 // grace is how long a running phase may go on after an interrupt.
 const grace = 10 * time.Second
 
-// deliver wires the pipeline, starts the run, works on it in this process and prints its news.
-func deliver(ctx context.Context, f runFlags, file string, stdout, stderr io.Writer) (err error) {
+// deliver records what is asked for, starts the run and carries it on in this process.
+func deliver(ctx context.Context, f runFlags, file string, stdout, stderr io.Writer) error {
 	if f.model != "scripted" {
 		return &usageError{fmt.Errorf("--model %q: the models are: scripted", f.model)}
 	}
@@ -76,36 +78,73 @@ func deliver(ctx context.Context, f runFlags, file string, stdout, stderr io.Wri
 	if err != nil {
 		return fmt.Errorf("the requirements cannot be read; give the path of a readable file: %w", err)
 	}
-	model, err := scripted.Open(cmp.Or(f.script, filepath.Join(filepath.Dir(file), "script.json")))
-	if err != nil {
-		return fmt.Errorf("the script of the scripted model cannot be used: %w", err)
+	l := &launch{Run: envelope.NewID(), File: filepath.Base(file), Text: string(text), Model: f.model, Created: time.Now().UTC()}
+	if l.Script, err = filepath.Abs(cmp.Or(f.script, filepath.Join(filepath.Dir(file), "script.json"))); err != nil {
+		return err
 	}
-	if err := os.MkdirAll(f.out, 0o755); err != nil {
-		return fmt.Errorf("the directory to release into cannot be made; name one that can be written with --out: %w: %w", port.ErrUnavailable, err)
+	if l.Out, err = filepath.Abs(f.out); err != nil {
+		return err
 	}
-	blobs, err := dir.Open(filepath.Join(f.out, ".muster", "blobs"))
-	if err != nil {
-		return fmt.Errorf("the directory to release into cannot be used; name one that can be written with --out: %w", err)
-	}
-	defer func() { err = errors.Join(err, blobs.Close()) }()
-	p, err := delivery.New(model, blobs, local.Runner{}, f.out, delivery.Config{Secrets: env.Secrets{Prefix: "MUSTER_"}})
+	p, err := prepare(l)
 	if err != nil {
 		return err
 	}
 	b, err := f.open(ctx)
 	if err != nil {
-		return advise(err)
+		return joined(advise(err), p.close)
 	}
-	defer func() { err = errors.Join(err, b.Close()) }()
-	started, err := p.Start(ctx, b, "", delivery.Requirements{Name: filepath.Base(file), Text: string(text)})
+	if err = l.save(ctx, b); err == nil {
+		err = p.carry(ctx, f, b, stdout, stderr)
+	}
+	return joined(joined(advise(err), p.close), b.Close)
+}
+
+// joined is err with that of a last call.
+func joined(err error, last func() error) error { return errors.Join(err, last()) }
+
+// prepared is a run with all that it needs but a backend.
+type prepared struct {
+	*launch
+	pipeline *delivery.Pipeline
+	close    func() error
+}
+
+// prepare wires the pipeline of a run.
+func prepare(l *launch) (*prepared, error) {
+	model, err := scripted.Open(l.Script)
+	if err != nil {
+		return nil, fmt.Errorf("the script of the scripted model cannot be used: %w", err)
+	}
+	if err := os.MkdirAll(l.Out, 0o755); err != nil {
+		return nil, fmt.Errorf("the directory to release into cannot be made; name one that can be written with --out: %w: %w", port.ErrUnavailable, err)
+	}
+	blobs, err := dir.Open(filepath.Join(l.Out, ".muster", "blobs"))
+	if err != nil {
+		return nil, fmt.Errorf("the directory to release into cannot be used; name one that can be written with --out: %w", err)
+	}
+	c := delivery.Config{Name: pipelineOf(l.Run), Secrets: env.Secrets{Prefix: "MUSTER_"}}
+	p, err := delivery.New(model, blobs, local.Runner{}, l.Out, c)
+	if err != nil {
+		return nil, errors.Join(err, blobs.Close())
+	}
+	return &prepared{l, p, blobs.Close}, nil
+}
+
+// carry starts the run where that has not been done, works on it until it is over, and prints its news.
+func (p *prepared) carry(ctx context.Context, f runFlags, b port.Backend, stdout, stderr io.Writer) error {
+	started, err := p.pipeline.Start(ctx, b, p.Run, delivery.Requirements{Name: p.File, Text: p.Text})
 	if err != nil {
 		return err
 	}
 	show := newProgress(f, stdout)
 	var summary delivery.Summary
+	log := logger(f, stderr)
 	err = muster.Run(ctx,
 		func(ctx context.Context) error {
-			return p.Work(ctx, b, flow.Worker{Group: bus.Group{Grace: grace, Log: logger(f, stderr)}})
+			return p.pipeline.Work(ctx, b, flow.Worker{Group: bus.Group{Grace: grace, Loan: runLoan, Log: log}})
+		},
+		func(ctx context.Context) error {
+			return cluster.Join(ctx, b, cluster.Member{ID: runMember(p.Run), TTL: runTTL, Meta: myself().meta(), Log: log})
 		},
 		func(ctx context.Context) (err error) {
 			if err = show.follow(started.Watch(ctx)); err != nil {
@@ -118,12 +157,28 @@ func deliver(ctx context.Context, f runFlags, file string, stdout, stderr io.Wri
 		})
 	switch {
 	case errors.Is(err, errOver):
-		return show.summary(summary)
+		return errors.Join(show.summary(summary), p.tidy(ctx, b))
+	case errors.Is(err, port.ErrHeld):
+		return fmt.Errorf("the run %s is alive in another process: %w: %w", p.Run, port.ErrConflict, err)
 	case ctx.Err() != nil:
-		return fmt.Errorf("interrupted; %s is as it was before the run, unless deploy was done: %w", f.out, context.Cause(ctx))
+		return fmt.Errorf("interrupted; %q goes on with it, unless the backend is memory; %s is as it was before the run, unless deploy was done: %w",
+			"muster resume "+p.Run, p.Out, context.Cause(ctx))
 	default:
 		return err
 	}
+}
+
+// tidy drops the topics of a run that is done: its record and its history stay.
+func (p *prepared) tidy(ctx context.Context, b port.Queue) error {
+	for info, err := range b.Inspect(ctx, pipelineOf(p.Run)+".*") {
+		if err == nil {
+			err = b.Drop(ctx, info.Topic.Name, "")
+		}
+		if err != nil {
+			return fmt.Errorf("the program is deployed, and what the run has left cannot be dropped: %w", err)
+		}
+	}
+	return nil
 }
 
 // logger is where the bus logs to: nowhere unless asked for, since the news of the run tell the same.
