@@ -70,7 +70,7 @@ func root() *cobra.Command {
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	cmd.AddCommand(runCommand(), versionCommand(), publishCommand(), tailCommand(), topicsCommand(), groupsCommand(), dropCommand(),
-		deadCommand(), kvCommand(), cacheCommand(), healthCommand(), statsCommand(), workCommand(), guardCommand(), runsCommand(), resumeCommand())
+		deadCommand(), kvCommand(), cacheCommand(), healthCommand(), statsCommand(), workCommand(), guardCommand(), runsCommand(), resumeCommand(), backendsCommand())
 	cmd.AddCommand(membersCommand(), leaderCommand(), whoCommand(), leadCommand(), lockCommand(), wardCommand())
 	return cmd
 }
