@@ -127,7 +127,8 @@ func (h *hub) listen() error {
 		patterns = append(patterns, p)
 	}
 	h.mu.Unlock()
-	on := []rueidis.Completed{c.B().Subscribe().Channel(h.b.space.wake(h.b.process)).Build()}
+	// In a cluster, at the node that publishes the signals: what goes from node to node is lost when their link breaks.
+	on := []rueidis.Completed{c.B().Subscribe().Channel(h.b.space.wake(h.b.process)).Build().SetSlot(h.b.space.families())}
 	for part := range slices.Chunk(patterns, 500) {
 		on = append(on, c.B().Psubscribe().Pattern(part...).Build())
 	}

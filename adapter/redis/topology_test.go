@@ -1,6 +1,8 @@
 package redis_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/musterhq/muster/adapter/redis"
@@ -26,4 +28,25 @@ func TestABackendBehindSentinelsKeepsTheContract(t *testing.T) {
 
 func TestABackendOnAClusterKeepsTheContract(t *testing.T) {
 	porttest.Run(t, suite(testserver.NewRedisCluster(t, testserver.RedisConfig{}).URL()))
+}
+
+func TestWhoListensToAClusterDoesSoAtTheNodeThatPublishes(t *testing.T) {
+	k := testserver.NewRedisCluster(t, testserver.RedisConfig{})
+	for i := range 4 {
+		namespace := fmt.Sprint("space", i)
+		b := open(t, redis.Config{URL: k.URL(), Namespace: namespace})
+		if _, err := b.Listen(t.Context(), "news"); err != nil {
+			t.Fatal(err)
+		}
+		home := k.Master(namespace + ":families").Addr()
+		for _, s := range k.Nodes {
+			names, err := direct(t, s).ask("PUBSUB", "CHANNELS", namespace+":wake:*").AsStrSlice()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (len(names) == 1) != (s.Addr() == home) {
+				t.Errorf("%s has %q to listen for namespace %s, whose signals are published at %s", s.Addr(), strings.Join(names, " "), namespace, home)
+			}
+		}
+	}
 }
