@@ -3,10 +3,8 @@
 package nats_test
 
 import (
-	"fmt"
-	"net"
-	"net/url"
-	"sync/atomic"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,62 +52,24 @@ func TestABackendOnAServerKeepsTheContract(t *testing.T) {
 	})
 }
 
-func TestABackendOnAClusterKeepsTheContract(t *testing.T) {
-	urls := servers(t, 3)
-	var n atomic.Int64
-	porttest.Run(t, porttest.Suite{
-		Open: func(t *testing.T, namespace string) port.Backend {
-			return open(t, nats.Config{URL: urls[int(n.Add(1))%len(urls)], Namespace: namespace})
-		},
+func TestAServerOfAClusterIsRefused(t *testing.T) {
+	s, err := server.NewServer(&server.Options{
+		ServerName: "n1", Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
+		Cluster: server.ClusterOpts{Name: "muster", Host: "127.0.0.1", Port: -1},
 	})
-}
-
-// servers starts n servers that form one, and returns their addresses for clients.
-func servers(t *testing.T, n int) []string {
-	t.Helper()
-	var routes []*url.URL
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
+	if err != nil {
+		t.Fatal(err)
 	}
-	var urls []string
-	list := make([]*server.Server, n)
-	for i := range list {
-		s, err := server.NewServer(&server.Options{
-			ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
-			Cluster: server.ClusterOpts{Name: "muster", Host: "127.0.0.1", Port: ports[i]}, Routes: routes,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		list[i] = s
-		go s.Start()
-		t.Cleanup(func() {
-			s.Shutdown()
-			s.WaitForShutdown()
-		})
-	}
-	for _, s := range list {
-		if !s.ReadyForConnections(10 * time.Second) {
-			t.Fatal("a server of the cluster is not ready")
-		}
-		urls = append(urls, s.ClientURL())
-	}
-	eventually(t, "the cluster has a leader", func() error {
-		for _, s := range list {
-			if !s.JetStreamIsCurrent() {
-				return fmt.Errorf("server %s is not current", s.Name())
-			}
-		}
-		return nil
+	go s.Start()
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
 	})
-	return urls
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server is not ready")
+	}
+	_, err = nats.Open(t.Context(), nats.Config{URL: s.ClientURL()})
+	if !errors.Is(err, port.ErrUnsupported) || !strings.Contains(err.Error(), `cluster "muster"`) {
+		t.Errorf("open of a server of a cluster: %v, want ErrUnsupported and its name", err)
+	}
 }

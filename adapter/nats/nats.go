@@ -50,8 +50,8 @@ type Backend struct {
 var _ port.Backend = (*Backend)(nil)
 
 // Open connects, and makes the namespace where there is none. It answers [port.ErrUnavailable] when the server cannot be
-// reached or refuses, and [port.ErrUnsupported] when it is older than 2.12, has no JetStream, or keeps the namespace otherwise
-// than this adapter needs it.
+// reached or refuses, and [port.ErrUnsupported] when it is older than 2.12, is one of a cluster, has no JetStream, or keeps the namespace
+// otherwise than this adapter needs it.
 func Open(ctx context.Context, c Config) (*Backend, error) {
 	if err := c.check(); err != nil {
 		return nil, err

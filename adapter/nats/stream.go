@@ -30,6 +30,9 @@ func (b *Backend) openSpace(ctx context.Context) error {
 	if !newEnough(version) {
 		return no("the server is version %q, at least %d.%d is needed for steps that are whole", version, leastMajor, leastMinor)
 	}
+	if name := b.conn.ConnectedClusterName(); name != "" {
+		return no("the server is one of cluster %q: what is asked of its servers may be behind, and what is signalled at one be heard late at others; name a server that stands alone", name)
+	}
 	if n := b.conn.MaxPayload(); n < leastPayload {
 		return no("the server takes messages of %d bytes at most, %d are needed: raise max_payload", n, leastPayload)
 	}
@@ -50,8 +53,6 @@ func (b *Backend) openSpace(ctx context.Context) error {
 	switch {
 	case !c.Direct || !c.Atomic || !c.TTL || !c.Rollup:
 		return no("the stream %s lacks one of direct gets, atomic publishing, message TTLs and rollups, which this adapter makes it with", b.space.stream)
-	case c.Replicas > 1:
-		return no("the stream %s has %d replicas, of which direct gets may ask one that is behind: this adapter needs it to have one", b.space.stream, c.Replicas)
 	case !slices.Contains(c.Subjects, b.space.all()):
 		return no("the stream %s does not hold %s", b.space.stream, b.space.all())
 	}
@@ -59,7 +60,7 @@ func (b *Backend) openSpace(ctx context.Context) error {
 	return b.known(ctx)
 }
 
-// known returns when direct gets reach the stream: a server of a cluster hears of one that was just made a moment later.
+// known returns when direct gets reach the stream, which is told of before it serves them.
 func (b *Backend) known(ctx context.Context) error {
 	end := time.Now().Add(b.conf.timeout())
 	for {

@@ -4,20 +4,15 @@ package nats_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	client "github.com/nats-io/nats.go"
-
 	"github.com/musterhq/muster/adapter/nats"
 	"github.com/musterhq/muster/cluster"
 	"github.com/musterhq/muster/internal/testserver"
-	"github.com/musterhq/muster/port"
 )
 
 // reign is one term as its leader saw it.
@@ -130,27 +125,5 @@ func (e *election) pause(s *process, d time.Duration) {
 	<-time.After(d)
 	if err := s.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		e.t.Fatal(err)
-	}
-}
-
-func TestAStreamWithReplicasIsRefusedBecauseReadsMayBeBehind(t *testing.T) {
-	urls := servers(t, 3)
-	conn, err := client.Connect(urls[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	const stream = `{"name":"muster_three","subjects":["muster.three.s.>"],"storage":"file","retention":"limits","num_replicas":3,
-		"allow_direct":true,"allow_rollup_hdrs":true,"allow_atomic":true,"allow_msg_ttl":true}`
-	eventually(t, "the stream is made", func() error {
-		m, err := conn.Request("$JS.API.STREAM.CREATE.muster_three", []byte(stream), 5*time.Second)
-		if err == nil && strings.Contains(string(m.Data), `"error"`) {
-			err = errors.New(string(m.Data))
-		}
-		return err
-	})
-	_, err = nats.Open(t.Context(), nats.Config{URL: urls[0], Namespace: "three"})
-	if !errors.Is(err, port.ErrUnsupported) || !strings.Contains(err.Error(), "3 replicas") {
-		t.Errorf("open of a stream with replicas: %v, want ErrUnsupported and how many", err)
 	}
 }

@@ -11,11 +11,11 @@ import (
 // mostStep is how many bytes one step may carry in all: a server copies them twice.
 const mostStep = 128 << 20
 
-// mostTrims is how often a step that meets a full topic is tried again.
-const mostTrims = 10
+// mostTrims is how often a step that meets a full topic is tried again. Each time somebody else's came first.
+const mostTrims = 100
 
 // Write makes the step in one script, with those that others write in the same family while one is under way. A full topic is
-// trimmed, and the step tried again, up to 10 times: others may fill what was trimmed. A step that carries more than 128 MiB is
+// trimmed, and the step tried again, up to 100 times: others may fill what was trimmed. A step that carries more than 128 MiB is
 // [port.ErrInvalid], as it is in Settle.
 func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 	err := batch.Check(b.caps, "")
