@@ -52,8 +52,10 @@ func broken(rnd *rand.Rand) func(memory.Op) memory.Fault {
 }
 
 func TestNothingInvalidatedComesBack(t *testing.T) {
+	t.Parallel()
 	for _, one := range []bool{false, true} {
 		t.Run(fmt.Sprintf("after quiet every node answers what the source has, with OneLoader %v", one), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f := &fleet{t: t, store: memory.New(memory.Config{})}
 				src := &source{now: map[string]int{}}

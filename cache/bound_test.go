@@ -98,6 +98,7 @@ func storm(n member, rnd *rand.Rand) {
 }
 
 func TestNoReadIsOlderThanTheBound(t *testing.T) {
+	t.Parallel()
 	const (
 		bound = time.Second
 		nodes = 4
@@ -187,6 +188,7 @@ func TestNoReadIsOlderThanTheBound(t *testing.T) {
 }
 
 func TestFillRaces(t *testing.T) {
+	t.Parallel()
 	races := 2_000
 	if os.Getenv("MUSTER_LONG") != "" {
 		races = 100_000

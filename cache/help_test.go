@@ -19,11 +19,12 @@ type fleet struct {
 	conf  memory.Config
 }
 
-// in runs a case in a bubble, on memory where a step spans everything and where it spans one family alone.
+// in runs a case in a bubble, on memory where a step spans everything and, beside it, where it spans one family alone.
 func in(t *testing.T, run func(t *testing.T, f *fleet)) {
 	t.Helper()
 	for name, conf := range map[string]memory.Config{"any step": {}, "families": {Families: true}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				run(t, &fleet{t: t, store: memory.New(conf), conf: conf})
 			})

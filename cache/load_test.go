@@ -15,6 +15,7 @@ import (
 )
 
 func TestLoad(t *testing.T) {
+	t.Parallel()
 	t.Run("a miss is loaded once and kept for the fleet", func(t *testing.T) {
 		in(t, func(t *testing.T, f *fleet) {
 			a, b := f.node("a", Config[string]{}), f.node("b", Config[string]{})
@@ -154,7 +155,7 @@ func TestLoad(t *testing.T) {
 			a, b := f.node("a", conf), f.node("b", conf)
 			go func() {
 				_, err := a.Load(t.Context(), "k", func(context.Context, string) (string, error) {
-					after(time.Hour)
+					after(time.Minute)
 					return "", errors.New("for ever")
 				})
 				if err == nil {
@@ -170,7 +171,7 @@ func TestLoad(t *testing.T) {
 			if err != nil || v != "1" {
 				t.Errorf("Load = %q, %v", v, err)
 			}
-			after(time.Hour)
+			after(time.Minute)
 		})
 	})
 	t.Run("a lease on loading of unknown outcome is asked for again", func(t *testing.T) {
@@ -231,6 +232,7 @@ func TestLoad(t *testing.T) {
 }
 
 func TestStale(t *testing.T) {
+	t.Parallel()
 	down := func(m member) {
 		m.b.breaks(func(op memory.Op) memory.Fault {
 			if op.Point == memory.Before {
@@ -329,13 +331,13 @@ func TestStale(t *testing.T) {
 			}
 			_, fault := a.follow.faults()
 			f.is(fault, bad)
-			slow := func(context.Context, string) (string, error) { after(time.Second); return "v", nil }
+			slow := func(context.Context, string) (string, error) { after(time.Millisecond); return "v", nil }
 			for i := range maxRefreshes + 1 {
 				if added := a.refresh.add(revalidation[string]{key: fmt.Sprint(i), load: slow}); added != (i < maxRefreshes) {
 					t.Fatalf("refresh %d: added %v", i, added)
 				}
 			}
-			after(time.Hour)
+			after(time.Minute)
 		})
 	})
 }
