@@ -54,7 +54,7 @@ func TestABackendOnAServerKeepsTheContract(t *testing.T) {
 
 func TestAServerOfAClusterIsRefused(t *testing.T) {
 	s, err := server.NewServer(&server.Options{
-		ServerName: "n1", Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
+		ServerName: "n1", Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true,
 		Cluster: server.ClusterOpts{Name: "muster", Host: "127.0.0.1", Port: -1},
 	})
 	if err != nil {
