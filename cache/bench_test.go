@@ -129,6 +129,7 @@ func BenchmarkInvalidate(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
+				runtime.GC() // or it runs meanwhile, for what was set
 				r := reader{ends: make(chan struct{})}
 				done := make(chan struct{})
 				go func() { r.run(c, keys); close(done) }()
