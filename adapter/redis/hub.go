@@ -71,6 +71,18 @@ func (h *hub) ready(ctx context.Context, most time.Duration) bool {
 	return false
 }
 
+// listens reports whether wake-ups are heard.
+func (h *hub) listens() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	select {
+	case <-h.live:
+		return true
+	default:
+		return false
+	}
+}
+
 // wait registers a call that waits for the topic with this hash; leave takes it off.
 func (h *hub) wait(topic string) (w *waiter, leave func()) {
 	w = &waiter{woken: make(chan struct{}, 1)}
