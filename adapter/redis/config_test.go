@@ -233,9 +233,11 @@ func exercise(t *testing.T, b *redis.Backend) {
 	}
 	g := group("orders", "c1")
 	join(t, b, g)
-	write(t, b, message("orders", "1"))
-	got := fetch(t, b, g, 1)
+	write(t, b, message("orders", "1"), message("orders", "2"))
+	got := fetch(t, b, g, 2)
 	errs := append(b.Extend(ctx, g, port.Hold{Receipt: got[0].Receipt}), b.Settle(ctx, g, port.Settlement{Receipt: got[0].Receipt})...)
+	emit := port.Batch{Messages: []port.Message{message("orders", "3")}}
+	errs = append(errs, b.Settle(ctx, g, port.Settlement{Receipt: got[1].Receipt, Then: emit})...)
 	_, err1 := b.Apply(ctx, port.Change{Key: "orders/1", Value: []byte("1")})
 	_, err2 := b.Add(ctx, "orders/1", 1, 0)
 	_, err3 := b.GetTTL(ctx, "orders/1")

@@ -35,7 +35,7 @@ func (b *Backend) extend(ctx context.Context, g *port.Group, h []port.Hold) []er
 		b.counts.stale.Add(1)
 		errs[i] = fmt.Errorf("the message was settled, or its loan passed on: %w", port.ErrStale)
 	}
-	var names, tokens, begins []string
+	var names, tokens, ms, begins []string
 	var sent []int
 	for i := range h {
 		if h[i].Receipt == "" {
@@ -48,14 +48,14 @@ func (b *Backend) extend(ctx context.Context, g *port.Group, h []port.Hold) []er
 			continue
 		}
 		sent = append(sent, i)
-		names, tokens, begins = append(names, c.name), append(tokens, c.token), append(begins, flag(h[i].Begin))
+		names, tokens, ms, begins = append(names, c.name), append(tokens, c.token), append(ms, c.ms), append(begins, flag(h[i].Begin))
 	}
 	if len(sent) == 0 {
 		return errs
 	}
-	args := slices.Concat([]string{g.Consumer, number(port.Millis(g.Loan)), strconv.Itoa(len(sent))}, names, tokens, begins)
+	args := slices.Concat([]string{g.Consumer, number(port.Millis(g.Loan)), strconv.Itoa(len(sent))}, names, tokens, ms, begins)
 	keys := b.space.addGroup(nil, g.Topic, g.Name)
-	m, err := b.run(ctx, "", b.scripts.extend, keys[:3], args)
+	m, err := b.run(ctx, "", b.scripts.extend, keys, args)
 	if err == nil && word(&m) == "lost" {
 		err = fmt.Errorf("there is no such group: %w", port.ErrLost)
 	}

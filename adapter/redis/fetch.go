@@ -145,18 +145,18 @@ func (l *loan) first(r *reply, era string) port.Delivery {
 	r.note(err)
 	at, err := millis(p.ms)
 	r.note(err)
-	d := l.delivery(r, r.next(), p.n)
+	d := l.delivery(r, r.next(), p.n, p.ms)
 	d.Offset, d.FirstAt = p.offset(), at
 	return d
 }
 
-func (l *loan) delivery(r *reply, blob rueidis.RedisMessage, name string) port.Delivery {
+func (l *loan) delivery(r *reply, blob rueidis.RedisMessage, name, ms string) port.Delivery {
 	if r.err != nil {
 		return port.Delivery{}
 	}
 	m, err := decode(l.group.Topic, &blob)
 	r.note(err)
-	return port.Delivery{Receipt: claim{name, l.token, m.ID}.receipt(l.group), Message: m, Until: l.until}
+	return port.Delivery{Receipt: claim{name, ms, l.token, m.ID}.receipt(l.group), Message: m, Until: l.until}
 }
 
 // again reads a message that was handed out before, or is addressed: <name> <state> <message>, where the state is
@@ -164,12 +164,16 @@ func (l *loan) delivery(r *reply, blob rueidis.RedisMessage, name string) port.D
 func (l *loan) again(r *reply, era string) port.Delivery {
 	name := r.text()
 	state := strings.SplitN(r.text(), " ", 9)
-	d := l.delivery(r, r.next(), name)
-	if r.err != nil {
-		return d
-	}
 	if len(state) != 9 {
 		r.note(errShort)
+		return port.Delivery{}
+	}
+	ms, addressed := state[2], strings.HasPrefix(name, "p")
+	if addressed {
+		ms = ""
+	}
+	d := l.delivery(r, r.next(), name, ms)
+	if r.err != nil {
 		return d
 	}
 	for i, into := range []*int{&d.Attempt, &d.Lost, &d.Crashes} {
@@ -180,9 +184,8 @@ func (l *loan) again(r *reply, era string) port.Delivery {
 	first, err := millis(state[7])
 	r.note(err)
 	d.FirstAt, d.Reason = first, state[8]
-	if strings.HasPrefix(name, "p") {
-		return d
+	if !addressed {
+		d.Offset = place{era, ms, name}.offset()
 	}
-	d.Offset = place{era, state[2], name}.offset()
 	return d
 }

@@ -70,7 +70,7 @@ func (s space) addHead(keys []string, family string) []string {
 	return sets(append(keys, s.topics(family), s.fences(family)), s.prefix+"steps:"+tagged(family))
 }
 
-const topicKeys, groupKeys = 6, 8
+const topicKeys, groupKeys = 6, 10
 
 // addTopic appends a topic's keys: hash, log, delayed messages, known IDs.
 func (s space) addTopic(keys []string, topic string) []string {
@@ -78,11 +78,12 @@ func (s space) addTopic(keys []string, topic string) []string {
 	return sets(append(keys, s.prefix+"topic:"+t, s.prefix+"log:"+t, s.prefix+"later:"+t), s.prefix+"known:"+t)
 }
 
-// addGroup appends a group's keys: hash, states, loans, waiting, bodies of addressed messages, remembered IDs.
+// addGroup appends a group's keys: hash, states, loans, waiting, bodies of addressed messages, remembered IDs, what was lent as one,
+// and that by its first message.
 func (s space) addGroup(keys []string, topic, group string) []string {
 	g := tagged(topic) + ":" + group
 	keys = append(keys, s.prefix+"group:"+g, s.prefix+"state:"+g, s.prefix+"loans:"+g, s.prefix+"wait:"+g, s.prefix+"own:"+g)
-	return sets(keys, s.prefix+"done:"+g)
+	return append(sets(keys, s.prefix+"done:"+g), s.prefix+"lent:"+g, s.prefix+"order:"+g)
 }
 
 // addLeases appends the keys of a family's leases: records, ends, tokens.

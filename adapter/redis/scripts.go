@@ -24,7 +24,7 @@ type script struct {
 
 // scripts are the steps, each made of the files that it names.
 type scripts struct {
-	write, append, settle, fetch, extend, read, declare, join, inspect, trim, drop, leave script
+	write, append, settle, ack, fetch, extend, read, declare, join, inspect, trim, drop, leave script
 	get, change, add, acquire, renew, release, holders, probe, signal                     script
 }
 
@@ -37,6 +37,7 @@ func load() (s scripts, err error) {
 		{&s.write, "clock topic step write", false},
 		{&s.append, "append", false},
 		{&s.settle, "clock topic group step settle", false},
+		{&s.ack, "ack", false},
 		{&s.fetch, "clock topic group fetch", false},
 		{&s.extend, "clock group extend", false},
 		{&s.read, "clock topic read", true},

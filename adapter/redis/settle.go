@@ -78,9 +78,11 @@ func (t *settling) settle(indices []int) {
 			bytes += weight(then)
 			n++
 		}
-		t.send(indices[:n])
-		t.apart(indices[:n])
-		t.again(indices[:n])
+		if !t.acknowledged(indices[:n]) {
+			t.send(indices[:n])
+			t.apart(indices[:n])
+			t.again(indices[:n])
+		}
 		indices = indices[n:]
 	}
 }
@@ -155,10 +157,10 @@ func (t *settling) send(indices []int) {
 		switch {
 		case s.Verdict == port.Return:
 			verdict = "R"
-			p.add(number(port.Millis(s.After)), s.Reason)
+			p.add(number(port.Millis(s.After)), c.ms, s.Reason)
 		case s.Verdict == port.Release:
 			verdict = "L"
-			p.add(number(port.Millis(s.After)))
+			p.add(number(port.Millis(s.After)), c.ms)
 		case !s.Then.IsZero():
 			verdict = "T"
 			if t.errs[i] = p.step(&s.Then, encodeAll(s.Then.Messages)); t.errs[i] != nil {

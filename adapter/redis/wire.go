@@ -120,19 +120,21 @@ func millis(text string) (time.Time, error) {
 	return time.UnixMilli(ms), nil
 }
 
-// claim is what a receipt says: the name of the message in its group, the token of the loan and the message's ID.
-type claim struct{ name, token, id string }
+// claim is what a receipt says: the name of the message in its group, the ms of its entry ("" for an addressed message), the token of
+// the loan and the message's ID.
+type claim struct{ name, ms, token, id string }
 
 // receipt writes the claim behind a sum of itself, the topic and the group: no other group takes it for its own, and one that
 // was cut off or changed on its way is none.
 func (c claim) receipt(g *port.Group) port.Receipt {
-	return port.Receipt(c.sum(g) + "." + c.name + "." + c.token + "." + c.id)
+	return port.Receipt(c.sum(g) + "." + c.name + "-" + c.ms + "." + c.token + "." + c.id)
 }
 
 // claimed reads a receipt; false for one that was never made here for this group.
 func claimed(g *port.Group, r port.Receipt) (c claim, ok bool) {
 	sum, rest, _ := strings.Cut(string(r), ".")
 	c.name, rest, _ = strings.Cut(rest, ".")
+	c.name, c.ms, _ = strings.Cut(c.name, "-")
 	c.token, c.id, _ = strings.Cut(rest, ".")
 	return c, c.sum(g) == sum
 }
@@ -140,7 +142,7 @@ func claimed(g *port.Group, r port.Receipt) (c claim, ok bool) {
 // sum is FNV-1a: it tells mistakes apart, not forgeries.
 func (c claim) sum(g *port.Group) string {
 	h := uint64(14695981039346656037)
-	for _, s := range [...]string{g.Topic, g.Name, c.name, c.token, c.id} {
+	for _, s := range [...]string{g.Topic, g.Name, c.name, c.ms, c.token, c.id} {
 		for i := range len(s) {
 			h = (h ^ uint64(s[i])) * 1099511628211
 		}

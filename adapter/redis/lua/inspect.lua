@@ -1,4 +1,4 @@
--- Tells what a topic holds. KEYS: 1 topics, 2 the topic, then its groups from 8 on, 8 keys each. ARGV: the groups' names.
+-- Tells what a topic holds. KEYS: 1 topics, 2 the topic, then its groups from 8 on, 10 keys each. ARGV: the groups' names.
 -- Answers 'none', or {age, count, size, window, era, first id, last id, length, delayed, then for each group
 -- {lag, loaned, delayed, ms of the oldest or '', consumers ...}, or 0 where it is gone}.
 
@@ -25,8 +25,34 @@ local function behind(ms, n)
   return all
 end
 
+-- The ms of the first message that is on loan in a record.
+local function since(r)
+  local low, from, want = lowest(r), r.ms .. '-' .. text(r.n), portion(t, 100)
+  while low > r.n do
+    local some = redis.call('XRANGE', t.log, from, r.lastms .. '-' .. text(r.last), 'COUNT', want)
+    for _, e in ipairs(some) do
+      local ms, n = parts(e[1])
+      if tonumber(n) >= low then return tonumber(ms) end
+      from = '(' .. e[1]
+    end
+    if #some < want then break end
+  end
+  return tonumber(r.ms)
+end
+
+-- How much is on loan in records, and how much of it over its time.
+local function inRecords(at)
+  local loaned, ended = 0, 0
+  for _, token in ipairs(redis.call('HKEYS', KEYS[at + 8])) do
+    local r, deadline = record(at, token), tonumber(redis.call('ZSCORE', KEYS[at + 2], 'f' .. token))
+    if deadline and deadline > now then loaned = loaned + r.open - 1 elseif deadline then ended = ended + r.open - 1 end
+  end
+  return loaned, ended
+end
+
 local function oldest(at, ms, n)
-  local low
+  local r = oldestRecord(at)
+  local low = r and since(r)
   local open = redis.call('HLEN', KEYS[at + 1])
   local values = {}
   if open > 1000 then
@@ -49,10 +75,11 @@ end
 local function group(at)
   local h = redis.call('HMGET', KEYS[at], 'ms', 'n')
   if not h[1] then return 0 end
-  local ended = redis.call('ZCOUNT', KEYS[at + 2], '-inf', text(now)) + redis.call('ZCOUNT', KEYS[at + 3], '-inf', text(now))
+  local loaned, over = inRecords(at) -- beyond one for each record, which is one name among the loans
+  local ended = over + redis.call('ZCOUNT', KEYS[at + 2], '-inf', text(now)) + redis.call('ZCOUNT', KEYS[at + 3], '-inf', text(now))
   local out = {
     behind(h[1], h[2]) + ended,
-    redis.call('ZCOUNT', KEYS[at + 2], '(' .. text(now), '+inf'),
+    loaned + redis.call('ZCOUNT', KEYS[at + 2], '(' .. text(now), '+inf'),
     redis.call('ZCOUNT', KEYS[at + 3], '(' .. text(now), '+inf'),
     oldest(at, h[1], h[2]),
   }
@@ -66,6 +93,6 @@ local out = {
   text(t.age), text(t.count), text(t.size), text(t.window), t.era, idAt('XRANGE', '-', '+'), idAt('XREVRANGE', '+', '-'),
   t.len, redis.call('ZCARD', KEYS[4]),
 }
-for i = 1, #ARGV do out[#out + 1] = group(8 * i) end
+for i = 1, #ARGV do out[#out + 1] = group(10 * i - 2) end
 finish()
 return out
