@@ -34,7 +34,7 @@ func (b *Backend) Fetch(ctx context.Context, g port.Group, limit int) ([]port.De
 	err := b.await(ctx, g.Topic, time.Time{}, func(channel string) (bool, int64, error) {
 		args[5] = channel
 		for {
-			got, due, err := b.fetch(ctx, &g, keys, args)
+			got, due, err := b.fetch(ctx, &g, limit, keys, args)
 			if err != nil || len(got) > 0 {
 				out = got
 				return true, -1, err
@@ -68,14 +68,14 @@ const handBack = time.Second
 
 // fetch asks once. The question is not taken back when ctx ends: then its answer is awaited, and handed back; beside the caller where
 // that takes longer than handBack.
-func (b *Backend) fetch(ctx context.Context, g *port.Group, keys, args []string) ([]port.Delivery, int64, error) {
+func (b *Backend) fetch(ctx context.Context, g *port.Group, limit int, keys, args []string) ([]port.Delivery, int64, error) {
 	if err := b.alive(ctx, ""); err != nil {
 		return nil, -1, err
 	}
 	answer := make(chan fetched, 1)
 	group, sent := *g, append([]string(nil), args...)
 	b.begin(func() {
-		list, due, err := b.handOut(&group, keys, sent)
+		list, due, err := b.handOut(&group, limit, keys, sent)
 		answer <- fetched{list, due, err}
 	})
 	select {
@@ -103,8 +103,18 @@ func (b *Backend) fetch(ctx context.Context, g *port.Group, keys, args []string)
 	return nil, -1, b.alive(ctx, "")
 }
 
-// handOut runs the script and reads its answer.
-func (b *Backend) handOut(g *port.Group, keys, args []string) (list []port.Delivery, due int64, err error) {
+// handOut lends what is there: the backlog as it was read before, or what the script finds.
+func (b *Backend) handOut(g *port.Group, limit int, keys, args []string) (list []port.Delivery, due int64, err error) {
+	s := b.ahead.take(g)
+	if s != nil {
+		list, ok, err := b.lendAhead(g, s, limit)
+		if ok {
+			b.ahead.put(g, s)
+		}
+		if ok || err != nil {
+			return list, -1, err
+		}
+	}
 	m, err := b.run(b.ctx, "", b.scripts.fetch, keys, args)
 	if err != nil {
 		return nil, -1, err
@@ -117,8 +127,9 @@ func (b *Backend) handOut(g *port.Group, keys, args []string) (list []port.Deliv
 	loan := loan{group: g, token: r.text(), until: time.UnixMilli(deadline)}
 	due = r.int()
 	fresh := int(r.int())
-	if r.err == nil && len(r.items) > 5 {
-		list = make([]port.Delivery, 0, fresh+(len(r.items)-5-2*fresh)/3)
+	where := r.text()
+	if r.err == nil && len(r.items) > 6 {
+		list = make([]port.Delivery, 0, fresh+(len(r.items)-6-2*fresh)/3)
 	}
 	for range fresh {
 		list = append(list, loan.first(&r, era))
@@ -129,6 +140,7 @@ func (b *Backend) handOut(g *port.Group, keys, args []string) (list []port.Deliv
 	if r.err != nil {
 		return nil, -1, fmt.Errorf("%w: %w", port.ErrUncertain, r.err)
 	}
+	b.ahead.put(g, spotted(s, era, where, list))
 	return list, due, nil
 }
 

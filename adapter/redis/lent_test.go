@@ -18,11 +18,11 @@ import (
 func TestWhateverBecomesOfWhatWasLentAsOneEachMessageIsFinishedOnce(t *testing.T) {
 	s := testserver.Redis(t, testserver.RedisConfig{Appendfsync: "off"})
 	r := direct(t, s)
-	b := open(t, redis.Config{URL: s.URL()})
+	b, other := open(t, redis.Config{URL: s.URL()}), open(t, redis.Config{URL: s.URL()})
 	for seed := range uint64(12) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			topic := "orders" + strconv.FormatUint(seed, 10)
-			m := &mess{t: t, b: b, rnd: rand.New(rand.NewPCG(seed, 1)), topic: topic, open: map[string]bool{}}
+			m := &mess{t: t, b: b, other: other, rnd: rand.New(rand.NewPCG(seed, 1)), topic: topic, open: map[string]bool{}}
 			m.run()
 			g := "{" + topic + "}:g"
 			if n := r.int("EXISTS", "muster:state:"+g, "muster:loans:"+g, "muster:wait:"+g, "muster:lent:"+g, "muster:order:"+g); n != 0 {
@@ -40,7 +40,8 @@ func TestWhateverBecomesOfWhatWasLentAsOneEachMessageIsFinishedOnce(t *testing.T
 // mess does what consumers may do, in an order that its seed gives.
 type mess struct {
 	t     *testing.T
-	b     *redis.Backend
+	b     *redis.Backend // of the patient consumer
+	other *redis.Backend // of the one whose loans run out
 	rnd   *rand.Rand
 	topic string
 	n     int
@@ -59,22 +60,46 @@ func (m *mess) run() {
 	for range 120 {
 		switch m.rnd.IntN(10) {
 		case 0, 1, 2:
-			m.write(1 + m.rnd.IntN(60))
+			m.write(1 + m.rnd.IntN(150))
 		case 3, 4:
-			m.held = append(m.held, m.fetch(patient)...)
+			m.held = append(m.held, m.fetch(m.b, patient)...)
 		case 5:
-			m.late = append(m.late, m.fetch(hasty)...)
+			m.late = append(m.late, m.fetch(m.other, hasty)...)
 		case 6:
 			m.extend(patient)
 		case 7:
-			m.late = m.settle(hasty, m.late, true)
+			m.late = m.settle(m.other, hasty, m.late, true)
+		case 8:
+			m.remove()
 		default:
-			m.held = m.settle(patient, m.held, false)
+			m.held = m.settle(m.b, patient, m.held, false)
 		}
 	}
 	for len(m.open) > 0 {
-		m.held = append(m.held, m.fetch(patient)...)
-		m.held = m.settle(patient, m.held, false)
+		m.held = append(m.held, m.fetch(m.b, patient)...)
+		m.held = m.settle(m.b, patient, m.held, false)
+	}
+}
+
+// remove takes an entry out of the log that nobody has: it never comes.
+func (m *mess) remove() {
+	list, err := m.b.Read(m.t.Context(), port.Range{Topic: m.topic, Max: 500})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	has := func(held []port.Delivery, id string) bool {
+		return slices.ContainsFunc(held, func(d port.Delivery) bool { return d.Message.ID == id })
+	}
+	for _, i := range m.rnd.Perm(len(list)) {
+		id := list[i].Message.ID
+		if !m.open[id] || has(m.held, id) || has(m.late, id) {
+			continue
+		}
+		if err := m.b.Write(m.t.Context(), port.Batch{Removes: []port.Removal{{Topic: m.topic, Offset: list[i].Offset}}}); err != nil {
+			m.t.Fatal(err)
+		}
+		delete(m.open, id)
+		return
 	}
 }
 
@@ -92,11 +117,11 @@ func (m *mess) write(n int) {
 }
 
 // fetch asks only when there is something that is not held: it would wait.
-func (m *mess) fetch(g port.Group) []port.Delivery {
+func (m *mess) fetch(b *redis.Backend, g port.Group) []port.Delivery {
 	if len(m.open) <= len(m.held) {
 		return nil
 	}
-	got := fetch(m.t, m.b, g, 1+m.rnd.IntN(50))
+	got := fetch(m.t, b, g, 1+m.rnd.IntN(100))
 	for i, d := range got {
 		if !m.open[d.Message.ID] {
 			m.t.Fatalf("%s was finished, and comes again", d.Message.ID)
@@ -139,7 +164,7 @@ func (m *mess) extend(g port.Group) {
 }
 
 // settle settles a part of what is held, and answers the rest. Of what is late the outcome decides.
-func (m *mess) settle(g port.Group, held []port.Delivery, late bool) []port.Delivery {
+func (m *mess) settle(b *redis.Backend, g port.Group, held []port.Delivery, late bool) []port.Delivery {
 	some, rest := m.some(held)
 	plain := m.rnd.IntN(2) == 0
 	list := make([]port.Settlement, len(some))
@@ -153,7 +178,7 @@ func (m *mess) settle(g port.Group, held []port.Delivery, late bool) []port.Deli
 			}
 		}
 	}
-	for i, err := range m.b.Settle(m.t.Context(), g, list...) {
+	for i, err := range b.Settle(m.t.Context(), g, list...) {
 		id := some[i].Message.ID
 		switch {
 		case err == nil && list[i].Verdict == port.Ack:
@@ -166,4 +191,103 @@ func (m *mess) settle(g port.Group, held []port.Delivery, late bool) []port.Deli
 		}
 	}
 	return rest
+}
+
+// A backlog is read ahead, and lent after it. What happened meanwhile counts.
+func TestABacklogThatWasReadAheadIsLentAsItIsNow(t *testing.T) {
+	s := testserver.Redis(t, testserver.RedisConfig{Appendfsync: "off"})
+	r := direct(t, s)
+	b, other := open(t, redis.Config{URL: s.URL()}), open(t, redis.Config{URL: s.URL()})
+	r.do("CONFIG", "SET", "slowlog-log-slower-than", "0")
+	r.do("CONFIG", "SET", "slowlog-max-len", "100000")
+	// ahead tells how many ranges of a log were asked for without a script.
+	ahead := func() (n int) {
+		list, err := r.ask("SLOWLOG", "GET", "-1").ToArray()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range list {
+			one, err := list[i].ToArray()
+			if err != nil {
+				t.Fatal(err)
+			}
+			words, err := one[3].AsStrSlice()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if words[0] == "XRANGE" {
+				n++
+			}
+		}
+		return n
+	}
+	for what, meanwhile := range map[string]func(topic string, g port.Group, had []port.Delivery) (want []string){
+		"nothing": func(string, port.Group, []port.Delivery) []string { return numbers(40, 80) },
+		"another process fetches": func(_ string, g port.Group, _ []port.Delivery) []string {
+			g.Consumer = "c2"
+			fetch(t, other, g, 10)
+			return numbers(50, 90)
+		},
+		"an entry is removed": func(topic string, _ port.Group, _ []port.Delivery) []string {
+			list, err := b.Read(t.Context(), port.Range{Topic: topic, Max: 200})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := other.Write(t.Context(), port.Batch{Removes: []port.Removal{{Topic: topic, Offset: list[44].Offset}}}); err != nil {
+				t.Fatal(err)
+			}
+			return append(numbers(40, 44), numbers(45, 81)...)
+		},
+		"one was handed back": func(_ string, g port.Group, had []port.Delivery) []string {
+			if err := b.Settle(t.Context(), g, port.Settlement{Receipt: had[7].Receipt, Verdict: port.Release})[0]; err != nil {
+				t.Fatal(err)
+			}
+			return append(numbers(40, 79), numbers(7, 8)...)
+		},
+		"the topic is made anew": func(topic string, g port.Group, had []port.Delivery) []string {
+			for i := range had {
+				if err := b.Settle(t.Context(), g, port.Settlement{Receipt: had[i].Receipt})[0]; err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := other.Drop(t.Context(), topic, ""); err != nil {
+				t.Fatal(err)
+			}
+			join(t, other, g)
+			write(t, other, message(topic, "new"))
+			return []string{"new"}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			topic := "t" + strconv.Itoa(int(rand.Uint32()))
+			g := group(topic, "c1")
+			join(t, b, g)
+			for _, id := range numbers(0, 200) {
+				write(t, b, message(topic, id))
+			}
+			had := fetch(t, b, g, 40)
+			want := meanwhile(topic, g, had)
+			before := ahead()
+			var got []string
+			for _, d := range fetch(t, b, g, 40) {
+				got = append(got, d.Message.ID)
+			}
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("handed out %v, want %v", got, want)
+			}
+			if ahead() == before {
+				t.Error("nothing was read ahead")
+			}
+		})
+	}
+}
+
+// numbers are IDs.
+func numbers(from, to int) (ids []string) {
+	for i := from; i < to; i++ {
+		ids = append(ids, fmt.Sprintf("%03d", i))
+	}
+	return ids
 }

@@ -31,6 +31,7 @@ type Backend struct {
 	hub        *hub
 	janitor    *janitor
 	gather     *gather
+	ahead      ahead
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -53,7 +54,7 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	}
 	b := &Backend{
 		client: c.Client, where: ownClient, clear: c.AllowClear, replicas: c.Replicas, quarantine: c.Quarantine, patience: c.timeout(), space: space{c.namespace() + ":"}, process: rand.Text(),
-		declared: map[string]port.Topic{}, families: map[string]bool{},
+		declared: map[string]port.Topic{}, families: map[string]bool{}, ahead: ahead{of: map[[2]string]*spot{}},
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	opened := context.AfterFunc(ctx, b.cancel) // what is being dialed is given up with ctx, until all is open

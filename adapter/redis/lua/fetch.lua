@@ -1,6 +1,7 @@
 -- Hands out messages on loan. KEYS: 1 topics, 2 the topic, 8 the group. ARGV: consumer, loan, limit, bytes, how long the group
 -- remembers, channel to be woken by ('' for none).
--- Answers {era, deadline, token, ms until it is worth to look again, number of new ones, then <id> <message> for each,
+-- Answers {era, deadline, token, ms until it is worth to look again, number of new ones, where the group stands as spotted in
+-- ahead.go reads it, then <id> <message> for each,
 -- and <name> <state> <message> for each that was handed out before}; 'lost' when there is no group.
 --
 -- It reads all that it needs before it writes: a key of a wrong type ends it with nothing done. What is taken off makes room, so a
@@ -109,7 +110,7 @@ again(KEYS[G + 3], half - count)
 
 -- New ones, in the order of the log, are lent as one. Where so much was removed between them that the record would be long, the rest
 -- waits for the next fetch.
-local out = {t.era, deadline, token, -1, 0}
+local out = {t.era, deadline, token, -1, 0, ''}
 local ms, n, skipped = h[2], h[3], 0
 local room = math.min(limit - count, 500)
 local head, first, last, bits, fresh = '', nil, nil, {}, 0
@@ -140,6 +141,7 @@ if more and room > 0 and (bytes > 0 or count == 0) then
   if #found == 0 then ms, n = text(t.ms), text(t.n) end
   out[5] = fresh
 end
+out[6] = table.concat({ms, n, text(t.ms), text(t.n), text(t.drops), text(t.max)}, ' ')
 for _, v in ipairs(old) do out[#out + 1] = v end
 count = count + fresh
 
