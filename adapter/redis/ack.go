@@ -9,39 +9,19 @@ import (
 	"github.com/musterhq/muster/port"
 )
 
-// acknowledged settles by the script that is made for plain acknowledgements. False: it has done nothing, and they are to be settled as
-// all others, because there is more to do, or a message does not lie where it was lent first, or it is stale or remembered.
+// acknowledged settles by the script that is made for acknowledgements with no more to them than messages to one topic. False: it has done
+// nothing, and they are to be settled as all others, because there is more to do, or a message does not lie where it was lent first, or
+// something is stale, remembered, new, full or due.
 func (t *settling) acknowledged(indices []int) bool {
-	ids := make([]string, 0, len(indices))
-	loans := make([]lent, 0, 1)
-	for _, i := range indices {
-		s := &t.s[i]
-		if s.Verdict != port.Ack || !s.Then.IsZero() {
-			return false
-		}
-		c, ok := claimed(t.g, s.Receipt)
-		n, err := strconv.ParseUint(c.name, 10, 64)
-		if !ok || err != nil {
-			return false
-		}
-		at := slices.IndexFunc(loans, func(l lent) bool { return l.token == c.token })
-		if at < 0 {
-			at = len(loans)
-			loans = append(loans, lent{token: c.token, ns: make([]uint64, 0, len(indices))})
-		}
-		loans[at].ns = append(loans[at].ns, n)
-		ids = append(ids, c.id)
+	a, ok := t.acks(indices)
+	if !ok {
+		return false
 	}
-	args := make([]string, 0, 3+2*len(loans)+len(ids))
-	args = append(args, t.g.Consumer, number(port.Millis(t.g.Remember)), strconv.Itoa(len(loans)))
-	for _, l := range loans {
-		args = append(args, l.token, ranges(l.ns))
+	keys := t.b.space.addGroup(make([]string, 0, groupKeys+topicKeys), t.g.Topic, t.g.Name)
+	if len(a.blobs) > 0 {
+		keys = t.b.space.addTopic(keys, a.topic)
 	}
-	if t.g.Remember > 0 {
-		args = append(args, ids...)
-	}
-	keys := t.b.space.addGroup(make([]string, 0, groupKeys), t.g.Topic, t.g.Name)
-	m, err := t.b.run(t.ctx, "", t.b.scripts.ack, keys, args)
+	m, err := t.b.run(t.ctx, "", t.b.scripts.ack, keys, a.args(t.g))
 	if err == nil {
 		var done int64
 		if done, err = m.AsInt64(); err == nil && done == 0 {
@@ -54,10 +34,67 @@ func (t *settling) acknowledged(indices []int) bool {
 	if err != nil && refusedWhole(err) {
 		return false
 	}
+	if err == nil {
+		t.b.counts.written.Add(int64(len(a.blobs)))
+	}
 	for _, i := range indices {
 		t.settled(i, err)
 	}
 	return true
+}
+
+// acks are acknowledgements as ack.lua takes them.
+type acks struct {
+	loans []lent
+	ids   []string // of what is acknowledged
+	topic string   // of all that they put in
+	blobs []string
+}
+
+// acks collects the settlements; false where one is more than the script takes.
+func (t *settling) acks(indices []int) (a acks, ok bool) {
+	a.ids = make([]string, 0, len(indices))
+	for _, i := range indices {
+		s := &t.s[i]
+		if s.Verdict != port.Ack {
+			return a, false
+		}
+		if !s.Then.IsZero() {
+			topic := plainTopic(&s.Then)
+			if topic == "" || a.topic != "" && topic != a.topic {
+				return a, false
+			}
+			a.topic = topic
+			a.blobs = append(a.blobs, encodeAll(s.Then.Messages)...)
+		}
+		c, ok := claimed(t.g, s.Receipt)
+		n, err := strconv.ParseUint(c.name, 10, 64)
+		if !ok || err != nil {
+			return a, false
+		}
+		at := slices.IndexFunc(a.loans, func(l lent) bool { return l.token == c.token })
+		if at < 0 {
+			at = len(a.loans)
+			a.loans = append(a.loans, lent{token: c.token, ns: make([]uint64, 0, len(indices))})
+		}
+		a.loans[at].ns = append(a.loans[at].ns, n)
+		a.ids = append(a.ids, c.id)
+	}
+	return a, len(a.blobs) <= mostAppended
+}
+
+func (a *acks) args(g *port.Group) []string {
+	args := make([]string, 0, 4+2*len(a.loans)+len(a.ids)+len(a.blobs))
+	args = append(args, g.Consumer, number(port.Millis(g.Remember)), strconv.Itoa(len(a.loans)))
+	for _, l := range a.loans {
+		args = append(args, l.token, ranges(l.ns))
+	}
+	if g.Remember > 0 {
+		args = append(append(args, strconv.Itoa(len(a.ids))), a.ids...)
+	} else {
+		args = append(args, "0")
+	}
+	return append(args, a.blobs...)
 }
 
 // lent is what is settled of one loan: the ordinals of its messages.

@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -13,8 +14,8 @@ import (
 	"github.com/musterhq/muster/port"
 )
 
-// What a fetch hands out lies in one record, and leaves it in many ways. Whatever the way, each message is finished once, and when all
-// are finished nothing is left of them. Consumers differ: one lets its loans run out, so that what it holds is taken from its record.
+// What a fetch hands out lies in one record, and leaves it in many ways. Whatever the way, each message is finished once, with what it
+// puts in, and when all are finished nothing is left of them. Consumers differ: one lets its loans run out, so that what it holds is taken from its record.
 func TestWhateverBecomesOfWhatWasLentAsOneEachMessageIsFinishedOnce(t *testing.T) {
 	s := testserver.Redis(t, testserver.RedisConfig{Appendfsync: "off"})
 	r := direct(t, s)
@@ -22,8 +23,9 @@ func TestWhateverBecomesOfWhatWasLentAsOneEachMessageIsFinishedOnce(t *testing.T
 	for seed := range uint64(12) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			topic := "orders" + strconv.FormatUint(seed, 10)
-			m := &mess{t: t, b: b, other: other, rnd: rand.New(rand.NewPCG(seed, 1)), topic: topic, open: map[string]bool{}}
+			m := &mess{t: t, b: b, other: other, rnd: rand.New(rand.NewPCG(seed, 1)), topic: topic, remember: time.Duration(seed%2) * time.Hour, open: map[string]bool{}, out: map[string]bool{}}
 			m.run()
+			m.outputs()
 			g := "{" + topic + "}:g"
 			if n := r.int("EXISTS", "muster:state:"+g, "muster:loans:"+g, "muster:wait:"+g, "muster:lent:"+g, "muster:order:"+g); n != 0 {
 				t.Errorf("%d keys are left of what was lent", n)
@@ -39,19 +41,21 @@ func TestWhateverBecomesOfWhatWasLentAsOneEachMessageIsFinishedOnce(t *testing.T
 
 // mess does what consumers may do, in an order that its seed gives.
 type mess struct {
-	t     *testing.T
-	b     *redis.Backend // of the patient consumer
-	other *redis.Backend // of the one whose loans run out
-	rnd   *rand.Rand
-	topic string
-	n     int
-	open  map[string]bool // IDs that were written and not finished
-	held  []port.Delivery // of the patient consumer
-	late  []port.Delivery // of the one whose loans have run out, or will
+	t        *testing.T
+	b        *redis.Backend // of the patient consumer
+	other    *redis.Backend // of the one whose loans run out
+	rnd      *rand.Rand
+	topic    string
+	n        int
+	remember time.Duration
+	open     map[string]bool // IDs that were written and not finished
+	out      map[string]bool // IDs that were put in
+	held     []port.Delivery // of the patient consumer
+	late     []port.Delivery // of the one whose loans have run out, or will
 }
 
 func (m *mess) group(consumer string, loan time.Duration) port.Group {
-	return port.Group{Topic: m.topic, Name: "g", Consumer: consumer, Loan: loan}
+	return port.Group{Topic: m.topic, Name: "g", Consumer: consumer, Loan: loan, Remember: m.remember}
 }
 
 func (m *mess) run() {
@@ -177,6 +181,9 @@ func (m *mess) settle(b *redis.Backend, g port.Group, held []port.Delivery, late
 				list[i].Reason = ""
 			}
 		}
+		if list[i].Verdict == port.Ack && m.rnd.IntN(3) == 0 {
+			list[i].Then.Messages = []port.Message{message(m.topic+".out", some[i].Message.ID)}
+		}
 	}
 	for i, err := range b.Settle(m.t.Context(), g, list...) {
 		id := some[i].Message.ID
@@ -186,11 +193,38 @@ func (m *mess) settle(b *redis.Backend, g port.Group, held []port.Delivery, late
 				m.t.Fatalf("%s is finished twice", id)
 			}
 			delete(m.open, id)
+			if len(list[i].Then.Messages) > 0 {
+				m.out[id] = true
+			}
 		case err != nil && !late:
 			m.t.Fatalf("settle %s: %v", id, err)
 		}
 	}
 	return rest
+}
+
+// outputs looks whether all that was put in is there, once.
+func (m *mess) outputs() {
+	after := port.Earliest
+	for {
+		list, err := m.b.Read(m.t.Context(), port.Range{Topic: m.topic + ".out", After: after, Max: 500})
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		for _, e := range list {
+			if !m.out[e.Message.ID] {
+				m.t.Errorf("%s was put in by nobody who finished, or twice", e.Message.ID)
+			}
+			delete(m.out, e.Message.ID)
+			after = e.Offset
+		}
+		if len(list) == 0 {
+			break
+		}
+	}
+	if len(m.out) > 0 {
+		m.t.Errorf("%d were put in and are not there", len(m.out))
+	}
 }
 
 // A backlog is read ahead, and lent after it. What happened meanwhile counts.
@@ -290,4 +324,41 @@ func numbers(from, to int) (ids []string) {
 		ids = append(ids, fmt.Sprintf("%03d", i))
 	}
 	return ids
+}
+
+// Two entries may have one ID, where the topic has no window: of a group that remembers, the second is acknowledged without what it puts
+// in. The same holds within one call.
+func TestAnIDThatTheGroupRemembersIsAcknowledgedWithoutItsOutputs(t *testing.T) {
+	s := testserver.Redis(t, testserver.RedisConfig{Appendfsync: "off"})
+	b := open(t, redis.Config{URL: s.URL()})
+	if err := b.Declare(t.Context(), port.Topic{Name: "orders", Window: -1}); err != nil {
+		t.Fatal(err)
+	}
+	g := group("orders", "c1")
+	join(t, b, g)
+	write(t, b, message("orders.out", "0"))
+	for _, id := range []string{"a", "a", "b", "b"} {
+		write(t, b, message("orders", id))
+	}
+	got := fetch(t, b, g, 4)
+	if len(got) != 4 {
+		t.Fatalf("%d messages, want 4", len(got))
+	}
+	settle := func(i int) port.Settlement {
+		out := message("orders.out", fmt.Sprintf("%s%d", got[i].Message.ID, i))
+		return port.Settlement{Receipt: got[i].Receipt, Then: port.Batch{Messages: []port.Message{out}}}
+	}
+	stranger := g
+	stranger.Consumer = "c2"
+	wantError(t, "another consumer's loan", b.Settle(t.Context(), stranger, settle(0))[0], port.ErrStale)
+	errs := b.Settle(t.Context(), g, settle(0))
+	errs = append(errs, b.Settle(t.Context(), g, settle(1))...)
+	errs = append(errs, b.Settle(t.Context(), g, settle(2), settle(3))...)
+	for i, err := range errs {
+		d, again := errors.AsType[*port.DuplicateError](err)
+		if (i%2 == 1) != again || again && !d.Whole || !again && err != nil {
+			t.Errorf("settlement %d: %v", i, err)
+		}
+	}
+	wantIDs(t, b, "orders.out", "0", "a0", "b2")
 }

@@ -35,9 +35,9 @@ func load() (s scripts, err error) {
 		reads bool
 	}{
 		{&s.write, "clock topic step write", false},
-		{&s.append, "append", false},
+		{&s.append, "plain append", false},
 		{&s.settle, "clock topic group step settle", false},
-		{&s.ack, "ack", false},
+		{&s.ack, "plain ack", false},
 		{&s.fetch, "clock topic group fetch", false},
 		{&s.take, "take", false},
 		{&s.extend, "clock group extend", false},
