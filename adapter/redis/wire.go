@@ -139,14 +139,22 @@ func claimed(g *port.Group, r port.Receipt) (c claim, ok bool) {
 	return c, c.sum(g) == sum
 }
 
-// sum is FNV-1a: it tells mistakes apart, not forgeries.
+// sum is made as FNV-1a makes it, of eight bytes at once: it tells mistakes apart, not forgeries.
 func (c claim) sum(g *port.Group) string {
 	h := uint64(14695981039346656037)
+	mix := func(word uint64) {
+		h = (h ^ word) * 1099511628211
+		h ^= h >> 32
+	}
 	for _, s := range [...]string{g.Topic, g.Name, c.name, c.ms, c.token, c.id} {
-		for i := range len(s) {
-			h = (h ^ uint64(s[i])) * 1099511628211
+		mix(uint64(len(s)))
+		for len(s) >= 8 {
+			mix(uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56)
+			s = s[8:]
 		}
-		h = (h ^ 0xff) * 1099511628211
+		for i := range len(s) {
+			mix(uint64(s[i]))
+		}
 	}
 	return strconv.FormatUint(h, 36)
 }
