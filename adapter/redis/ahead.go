@@ -95,9 +95,12 @@ func (b *Backend) readAhead(g *port.Group, s *spot, limit int) (l lending, ok bo
 	log := b.space.addTopic(nil, g.Topic)[1]
 	read := b.client.B().Xrange().Key(log).Start("(" + s.ms + "-" + s.n).End(s.lastMS + "-" + s.lastN).Count(most).Build()
 	entries, err := b.client.Do(b.ctx, read).ToArray()
-	if err != nil || len(entries) == 0 {
+	if err != nil {
+		return l, false, b.fail(b.ctx, "", err, false) // the next fetch asks the script, which says what it meets
+	}
+	if len(entries) == 0 {
 		s.failed()
-		return l, false, nil // the script meets what there is to meet, and says it
+		return l, false, nil
 	}
 	l = lending{loan: loan{group: g}, list: make([]port.Delivery, 0, len(entries))}
 	if err := l.read(s.era, entries); err != nil {
@@ -109,11 +112,10 @@ func (b *Backend) readAhead(g *port.Group, s *spot, limit int) (l lending, ok bo
 // lending is what was read and is to be lent as one.
 type lending struct {
 	loan
-	list        []port.Delivery
-	places      []place
-	bits        []byte
-	first, last place
-	bytes       int64
+	list   []port.Delivery
+	places []place
+	bits   []byte
+	bytes  int64
 }
 
 // read takes entries over, as many as one answer may hold.

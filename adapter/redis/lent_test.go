@@ -30,7 +30,10 @@ func TestWhateverBecomesOfWhatWasLentAsOneEachMessageIsFinishedOnce(t *testing.T
 			if n := r.int("EXISTS", "muster:state:"+g, "muster:loans:"+g, "muster:wait:"+g, "muster:lent:"+g, "muster:order:"+g); n != 0 {
 				t.Errorf("%d keys are left of what was lent", n)
 			}
-			for i := range b.Inspect(t.Context(), topic) {
+			for i, err := range b.Inspect(t.Context(), topic) {
+				if err != nil {
+					t.Fatal(err)
+				}
 				if g := i.Groups[0]; g.Lag != 0 || g.Loaned != 0 || g.Delayed != 0 {
 					t.Errorf("at the end the group has %+v", g)
 				}
