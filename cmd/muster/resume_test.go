@@ -23,8 +23,14 @@ func itself(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// killedIn runs a delivery in a process that is killed when a phase is begun, and returns the records that it printed.
-func killedIn(t *testing.T, phase, backend, out string) (before []delivery.Record) {
+// story is what a process of muster run prints.
+type story struct {
+	lines   *bufio.Scanner
+	records []delivery.Record
+}
+
+// begunIn starts a delivery in a process of its own, and returns when a phase is begun.
+func begunIn(t *testing.T, phase, backend, out string) (*exec.Cmd, *story) {
 	t.Helper()
 	cmd := itself(t, "run", "--json", "--backend", backend, "--out", out, wordcount)
 	pipe, err := cmd.StdoutPipe()
@@ -34,23 +40,38 @@ func killedIn(t *testing.T, phase, backend, out string) (before []delivery.Recor
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for in := bufio.NewScanner(pipe); in.Scan(); {
+	s := &story{lines: bufio.NewScanner(pipe)}
+	for s.lines.Scan() {
 		var line struct{ Record delivery.Record }
-		if err := json.Unmarshal(in.Bytes(), &line); err != nil {
+		if err := json.Unmarshal(s.lines.Bytes(), &line); err != nil {
 			t.Fatal(err)
 		}
-		before = append(before, line.Record)
+		s.records = append(s.records, line.Record)
 		if line.Record.Phase == phase && line.Record.State == delivery.Begun {
-			if err := cmd.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			break
+			return cmd, s
 		}
+	}
+	t.Fatalf("phase %s was not begun: %v", phase, cmd.Wait())
+	return nil, nil
+}
+
+// drain reads on to the end of the process.
+func (s *story) drain() {
+	for s.lines.Scan() {
+	}
+}
+
+// killedIn runs a delivery in a process that is killed when a phase is begun, and returns the records that it printed.
+func killedIn(t *testing.T, phase, backend, out string) (before []delivery.Record) {
+	t.Helper()
+	cmd, in := begunIn(t, phase, backend, out)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Fatalf("the process ended otherwise: %v", err)
 	}
-	return before
+	return in.records
 }
 
 func TestARunThatWasKilledGoesOnAndRepeatsNothingThatWasRecorded(t *testing.T) {

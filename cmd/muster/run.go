@@ -19,7 +19,6 @@ import (
 	"github.com/musterhq/muster/adapter/local"
 	"github.com/musterhq/muster/adapter/scripted"
 	"github.com/musterhq/muster/bus"
-	"github.com/musterhq/muster/cluster"
 	"github.com/musterhq/muster/delivery"
 	"github.com/musterhq/muster/envelope"
 	"github.com/musterhq/muster/flow"
@@ -78,7 +77,7 @@ func deliver(ctx context.Context, f runFlags, file string, stdout, stderr io.Wri
 	if err != nil {
 		return fmt.Errorf("the requirements cannot be read; give the path of a readable file: %w", err)
 	}
-	l := &launch{Run: envelope.NewID(), File: filepath.Base(file), Text: string(text), Model: f.model, Created: time.Now().UTC()}
+	l := &launch{entry: entry{Run: envelope.NewID(), File: filepath.Base(file), Created: time.Now().UTC()}, Text: string(text), Model: f.model}
 	if l.Script, err = filepath.Abs(cmp.Or(f.script, filepath.Join(filepath.Dir(file), "script.json"))); err != nil {
 		return err
 	}
@@ -93,8 +92,12 @@ func deliver(ctx context.Context, f runFlags, file string, stdout, stderr io.Wri
 	if err != nil {
 		return joined(advise(err), p.close)
 	}
-	if err = l.save(ctx, b); err == nil {
-		err = p.carry(ctx, f, b, stdout, stderr)
+	c, err := carry(ctx, b, l.Run)
+	if err == nil {
+		if err = l.save(ctx, b); err == nil {
+			err = p.work(ctx, f, b, c, stdout, stderr)
+		}
+		c.free(ctx)
 	}
 	return joined(joined(advise(err), p.close), b.Close)
 }
@@ -130,22 +133,19 @@ func prepare(l *launch) (*prepared, error) {
 	return &prepared{l, p, blobs.Close}, nil
 }
 
-// carry starts the run where that has not been done, works on it until it is over, and prints its news.
-func (p *prepared) carry(ctx context.Context, f runFlags, b port.Backend, stdout, stderr io.Writer) error {
+// work starts the run where that has not been done, works on it until it is over, and prints its news.
+func (p *prepared) work(ctx context.Context, f runFlags, b port.Backend, c *carrier, stdout, stderr io.Writer) error {
 	started, err := p.pipeline.Start(ctx, b, p.Run, delivery.Requirements{Name: p.File, Text: p.Text})
 	if err != nil {
 		return err
 	}
 	show := newProgress(f, stdout)
 	var summary delivery.Summary
-	log := logger(f, stderr)
 	err = muster.Run(ctx,
 		func(ctx context.Context) error {
-			return p.pipeline.Work(ctx, b, flow.Worker{Group: bus.Group{Grace: grace, Loan: runLoan, Log: log}})
+			return p.pipeline.Work(ctx, b, flow.Worker{Group: bus.Group{Grace: grace, Loan: runLoan, Log: logger(f, stderr)}})
 		},
-		func(ctx context.Context) error {
-			return cluster.Join(ctx, b, cluster.Member{ID: runMember(p.Run), TTL: runTTL, Meta: myself().meta(), Log: log})
-		},
+		c.keep,
 		func(ctx context.Context) (err error) {
 			if err = show.follow(started.Watch(ctx)); err != nil {
 				return err
@@ -158,8 +158,6 @@ func (p *prepared) carry(ctx context.Context, f runFlags, b port.Backend, stdout
 	switch {
 	case errors.Is(err, errOver):
 		return errors.Join(show.summary(summary), p.tidy(ctx, b))
-	case errors.Is(err, port.ErrHeld):
-		return fmt.Errorf("the run %s is alive in another process: %w: %w", p.Run, port.ErrConflict, err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("interrupted; %q goes on with it, unless the backend is memory; %s is as it was before the run, unless deploy was done: %w",
 			"muster resume "+p.Run, p.Out, context.Cause(ctx))
