@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterhq/muster/adapter/memory"
+	"github.com/musterhq/muster/adapter/nats"
 	"github.com/musterhq/muster/adapter/redis"
 	"github.com/musterhq/muster/port"
 )
@@ -30,6 +31,7 @@ type backendFlags struct {
 	url          string
 	namespace    string
 	passwordFile string
+	maxBytes     size
 	json         bool
 	alone        bool // the command is a whole program of its own, so that memory is enough for it
 }
@@ -39,6 +41,7 @@ func (f *backendFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.url, "backend", "", "where: embedded, embedded:DIR, relaxed:DIR, memory, or a URL: nats://, tls://, redis://, rediss:// or unix:// (default $"+envBackend+", or embedded)")
 	flags.StringVar(&f.namespace, "namespace", "", "namespace on the backend; no two see each other (default $"+envNamespace+", or muster)")
 	flags.StringVar(&f.passwordFile, "password-file", "", "file with the backend's password (default $"+envPasswordFile+"; or the password itself in $"+envPassword+")")
+	flags.Var(&f.maxBytes, "max-bytes", "embedded and relaxed: refuse writes when this much is kept, 500MB or 10GiB; stays set for the data until another is given")
 	flags.BoolVar(&f.json, "json", false, "print JSON, one value on a line")
 	cobra.CheckErr(cmd.MarkFlagFilename("password-file"))
 }
@@ -71,6 +74,9 @@ func (f *backendFlags) open(ctx context.Context) (port.Backend, error) {
 		}
 		slices.Sort(names)
 		return nil, &usageError{fmt.Errorf("no backend for URLs that begin with %q; there are: %s", scheme, strings.Join(names, ", "))}
+	}
+	if f.maxBytes > 0 && scheme != embedded && scheme != relaxed {
+		return nil, &usageError{fmt.Errorf("--max-bytes is for the backends embedded and relaxed; what %s keeps is bounded where that is configured", scheme)}
 	}
 	b, err := open(ctx, url)
 	if errors.Is(err, port.ErrInvalid) {
@@ -127,6 +133,8 @@ func advise(err error) error {
 	switch {
 	case told:
 		return err
+	case errors.Is(err, nats.ErrFull):
+		return fmt.Errorf("%w; make room: muster runs prune removes old runs, muster topics and muster stats tell what else is kept, muster drop and muster dead remove give it up; or raise the size with --max-bytes", err)
 	case errors.Is(err, port.ErrUncertain):
 		return fmt.Errorf("%w; look whether it happened before you do it again", err)
 	case errors.Is(err, port.ErrUnavailable):

@@ -35,7 +35,7 @@ func (f *backendFlags) openEmbedded(ctx context.Context, name string) (port.Back
 	if err != nil {
 		return nil, fmt.Errorf("the directory of the data: %w: %w", port.ErrUnavailable, err)
 	}
-	b, err := nats.Embedded(ctx, nats.EmbeddedConfig{Dir: dir, Namespace: f.space(), Relaxed: kind == relaxed})
+	b, err := nats.Embedded(ctx, nats.EmbeddedConfig{Dir: dir, Namespace: f.space(), Relaxed: kind == relaxed, MaxBytes: int64(f.maxBytes)})
 	if err != nil {
 		return nil, embeddedError(dir, err)
 	}
