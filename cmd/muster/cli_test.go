@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterhq/muster/adapter/redis"
 	"github.com/musterhq/muster/bus"
 	"github.com/musterhq/muster/internal/testserver"
 	"github.com/musterhq/muster/retry"
@@ -23,13 +22,26 @@ import (
 // cli is the commands on a server of the test's own.
 type cli struct {
 	t      *testing.T
-	server *testserver.Server
+	server testServer
+}
+
+// testServer is a server of the test's own.
+type testServer interface {
+	URL() string
+	Addr() string
+	Kill()
+	Restart()
 }
 
 // newCLI starts a server and names it in the environment, as an operator does.
 func newCLI(t *testing.T) *cli {
 	t.Helper()
-	c := &cli{t: t, server: testserver.Redis(t, testserver.RedisConfig{})}
+	c := &cli{t: t}
+	if os.Getenv(onNATS) != "" {
+		c.server = natsServer(t, "")
+	} else {
+		c.server = testserver.Redis(t, testserver.RedisConfig{})
+	}
 	t.Setenv(envBackend, c.server.URL())
 	return c
 }
@@ -93,7 +105,7 @@ func same(t *testing.T, out string, want ...string) {
 // handle works off a topic in this process until so many messages were handled.
 func (c *cli) handle(topic, group string, n int, h func(m bus.Message[[]byte]) error) {
 	c.t.Helper()
-	b, err := redis.Open(c.t.Context(), redis.Config{URL: c.server.URL()})
+	b, err := (&backendFlags{url: c.server.URL()}).open(c.t.Context())
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -84,19 +84,3 @@ func dataDir(system string, env func(string) string, home func() (string, error)
 	}
 	return filepath.Join(append(append([]string{dir}, below...), "muster")...), nil
 }
-
-// openNATS opens a server of one's own. A password without a user in the URL is a token.
-func (f *backendFlags) openNATS(ctx context.Context, url string) (port.Backend, error) {
-	c := nats.Config{URL: url, Namespace: f.space()}
-	file, env := f.secret()
-	if strings.Contains(url, "@") {
-		c.PasswordFile, c.PasswordEnv = file, env
-	} else {
-		c.TokenFile, c.TokenEnv = file, env
-	}
-	b, err := nats.Open(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	return b, nil
-}

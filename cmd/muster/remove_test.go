@@ -27,7 +27,7 @@ type rawStore struct {
 // rawStores are a server of each kind.
 func rawStores(t *testing.T) map[string]rawStore {
 	redis := testserver.Redis(t, testserver.RedisConfig{})
-	url := "nats://" + natsServer(t, "")
+	url := natsServer(t, "").URL()
 	// A topic that was dropped leaves where its log ended, so that an offset of it is never taken for one of the next.
 	ends := func(key string) bool { return strings.HasPrefix(key, "t.") || strings.HasPrefix(key, "m.") }
 	return map[string]rawStore{
