@@ -27,6 +27,7 @@ func itself(t *testing.T, args ...string) *exec.Cmd {
 type story struct {
 	lines   *bufio.Scanner
 	records []delivery.Record
+	errs    bytes.Buffer // standard error, when it has ended
 }
 
 // begunIn starts a delivery in a process of its own, and returns when a phase is begun.
@@ -37,10 +38,11 @@ func begunIn(t *testing.T, phase, backend, out string) (*exec.Cmd, *story) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := &story{lines: bufio.NewScanner(pipe)}
+	cmd.Stderr = &s.errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s := &story{lines: bufio.NewScanner(pipe)}
 	for s.lines.Scan() {
 		var line struct{ Record delivery.Record }
 		if err := json.Unmarshal(s.lines.Bytes(), &line); err != nil {

@@ -17,12 +17,14 @@ import (
 	"github.com/musterhq/muster/adapter/dir"
 	"github.com/musterhq/muster/adapter/env"
 	"github.com/musterhq/muster/adapter/local"
+	"github.com/musterhq/muster/adapter/nats"
 	"github.com/musterhq/muster/adapter/scripted"
 	"github.com/musterhq/muster/bus"
 	"github.com/musterhq/muster/delivery"
 	"github.com/musterhq/muster/envelope"
 	"github.com/musterhq/muster/flow"
 	"github.com/musterhq/muster/port"
+	"github.com/musterhq/muster/retry"
 )
 
 // runFlags are the flags of muster run.
@@ -143,7 +145,9 @@ func (p *prepared) work(ctx context.Context, f runFlags, b port.Backend, c *carr
 	var summary delivery.Summary
 	err = muster.Run(ctx,
 		func(ctx context.Context) error {
-			return p.pipeline.Work(ctx, b, flow.Worker{Group: bus.Group{Grace: grace, Loan: runLoan, Log: logger(f, stderr)}})
+			return begun(ctx, func(ctx context.Context) error {
+				return p.pipeline.Work(ctx, b, flow.Worker{Group: bus.Group{Grace: grace, Loan: runLoan, Log: logger(f, stderr)}})
+			})
 		},
 		c.keep,
 		func(ctx context.Context) (err error) {
@@ -164,6 +168,19 @@ func (p *prepared) work(ctx context.Context, f runFlags, b port.Backend, c *carr
 	default:
 		return err
 	}
+}
+
+// begun is work that waits outages out once it has begun, and is begun again where it met one on the way there.
+func begun(ctx context.Context, work func(context.Context) error) error {
+	again := retry.Policy{Backoff: retry.Backoff{Tries: 20, First: 50 * time.Millisecond, Max: time.Second}}
+	return retry.Do(ctx, again, func(ctx context.Context) error {
+		err := work(ctx)
+		away := errors.Is(err, port.ErrUnavailable) || errors.Is(err, port.ErrUncertain)
+		if err != nil && (!away || errors.Is(err, nats.ErrFull)) {
+			return retry.Permanent(err)
+		}
+		return err
+	})
 }
 
 // tidy drops the topics of a run that is done: its record and its history stay.
