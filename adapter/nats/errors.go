@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	client "github.com/nats-io/nats.go"
+
 	"github.com/musterhq/muster/port"
 )
 
@@ -45,6 +47,9 @@ func (b *Backend) fail(ctx context.Context, what string, err error, writes bool)
 	}
 	if errors.Is(err, errNotSent) || errors.Is(err, errNoStream) {
 		return fmt.Errorf("nats: %s: %s: %w: %w", what, b.where, port.ErrUnavailable, err)
+	}
+	if last := b.conn.LastError(); errors.Is(err, errSilent) && errors.Is(last, client.ErrPermissionViolation) {
+		err = fmt.Errorf("%w: give the user what docs/nats.md lists: %w", err, last)
 	}
 	unknown := port.ErrUnavailable
 	if writes {

@@ -58,7 +58,7 @@ func (f *backendFlags) open(ctx context.Context) (port.Backend, error) {
 		scheme, ok = name, true
 	}
 	if !ok {
-		return nil, &usageError{errors.New("the backend is neither a URL with a scheme, such as redis://127.0.0.1:6379, nor embedded, embedded:DIR, relaxed, relaxed:DIR or memory")} // not printed: it may hold a password
+		return nil, &usageError{errors.New("the backend is neither a URL with a scheme, such as redis://127.0.0.1:6379 or nats://127.0.0.1:4222, nor embedded, embedded:DIR, relaxed, relaxed:DIR or memory")} // not printed: it may hold a password
 	}
 	backends := map[string]func(ctx context.Context, url string) (port.Backend, error){
 		"memory": f.openMemory,
@@ -159,7 +159,7 @@ func advise(err error) error {
 	case errors.Is(err, port.ErrUncertain):
 		return fmt.Errorf("%w; look whether it happened before you do it again", err)
 	case errors.Is(err, port.ErrUnavailable):
-		return fmt.Errorf("%w; see that the server runs and that --backend names it, then do it again", err)
+		return fmt.Errorf("%w; see that the server runs and that --backend names it, by scheme, host and port, then do it again", err)
 	default:
 		return err
 	}

@@ -8,10 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 	client "github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
+
+	"github.com/musterhq/muster/adapter/nats"
 )
 
 // secretFile is a file with a text.
@@ -145,5 +148,21 @@ func TestACredentialsFileOpensANATSServer(t *testing.T) {
 	}
 	if out := c.ok("backends"); !strings.Contains(out, p.URL()) {
 		t.Errorf("backends:\n%s", out)
+	}
+}
+
+func TestAUserWithoutThePermissionsIsToldWhich(t *testing.T) {
+	p := natsServer(t, `authorization { users: [
+		{ user: ann, password: "s3cr3t", permissions: { publish: ["muster.>"], subscribe: [">"] } }
+		{ user: all, password: "s3cr3t" }
+	] }`, client.UserInfo("all", "s3cr3t"))
+	t.Setenv(envPassword, "s3cr3t")
+	_, err := nats.Open(t.Context(), nats.Config{URL: p.URL(), User: "ann", PasswordEnv: envPassword, Timeout: 500 * time.Millisecond})
+	if err = natsError("", err); err == nil {
+		t.Fatal("it is opened")
+	}
+	err = advise(err)
+	if status(err) != exitUnavailable || !strings.Contains(err.Error(), "what docs/nats.md lists") || !strings.Contains(err.Error(), `"$JS.API.STREAM.INFO.muster_muster"`) {
+		t.Errorf("it says %v", err)
 	}
 }

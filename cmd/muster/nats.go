@@ -71,6 +71,9 @@ func natsError(given string, err error) error {
 	for _, why := range []error{client.ErrAuthorization, client.ErrAuthExpired, client.ErrAuthRevoked, client.ErrAccountAuthExpired} {
 		refused = refused || errors.Is(err, why)
 	}
+	if errors.Is(err, client.ErrPermissionViolation) {
+		return &localError{err}
+	}
 	const ways = "a token, or the password of the user in nats://USER@HOST, by $" + envPassword + " or --password-file, a user's credentials by --creds-file or $" + envCredsFile
 	switch {
 	case !refused:

@@ -103,7 +103,7 @@ flags, those that both choose. Runs that are alive in a process stay.
 // age is a duration that may be given in days.
 type age time.Duration
 
-func (a *age) Type() string { return "duration" }
+func (a *age) Type() string { return "age" }
 
 // String is "" for none, which is no default to be told of.
 func (a *age) String() string {

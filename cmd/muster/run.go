@@ -75,6 +75,9 @@ func deliver(ctx context.Context, f runFlags, file string, stdout, stderr io.Wri
 	if f.model != "scripted" {
 		return &usageError{fmt.Errorf("--model %q: the models are: scripted", f.model)}
 	}
+	if f.out == "" {
+		return &usageError{errors.New("--out is empty; name the directory to release into, . for this one")}
+	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("the requirements cannot be read; give the path of a readable file: %w", err)
@@ -118,7 +121,7 @@ type prepared struct {
 func prepare(l *launch) (*prepared, error) {
 	model, err := scripted.Open(l.Script)
 	if err != nil {
-		return nil, fmt.Errorf("the script of the scripted model cannot be used: %w", err)
+		return nil, fmt.Errorf("the script of the scripted model cannot be used; correct it, or name another with --script: %w", err)
 	}
 	if err := os.MkdirAll(l.Out, 0o755); err != nil {
 		return nil, fmt.Errorf("the directory to release into cannot be made; name one that can be written with --out: %w: %w", port.ErrUnavailable, err)

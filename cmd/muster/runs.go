@@ -16,7 +16,7 @@ func runsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "runs",
 		Short: "Runs of muster run",
-		Args:  exactly(0, "a command"),
+		Args:  exactly(0, "one of list, prune, remove"),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(runsListCommand(), runsRemoveCommand(), runsPruneCommand())
