@@ -96,7 +96,8 @@ func operator(t *testing.T) (conf, creds, strange string) {
 	}
 	encoded := func(c interface {
 		Encode(nkeys.KeyPair) (string, error)
-	}, by nkeys.KeyPair) string {
+	}, by nkeys.KeyPair,
+	) string {
 		text, err := c.Encode(by)
 		if err != nil {
 			t.Fatal(err)

@@ -278,8 +278,14 @@ func TestPruneChoosesByAgeAndNumber(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{
-		{"runs", "prune"}, {"runs", "prune", "--keep", "-1"}, {"runs", "prune", "--older-than", "1y"}, {"runs", "prune", "--older-than", "-1h"},
-		{"runs", "prune", "--older-than", "99999999d"}, {"runs", "prune", "--keep", "1", "x"}, {"runs", "remove"}, {"runs", "remove", "a.b"},
+		{"runs", "prune"},
+		{"runs", "prune", "--keep", "-1"},
+		{"runs", "prune", "--older-than", "1y"},
+		{"runs", "prune", "--older-than", "-1h"},
+		{"runs", "prune", "--older-than", "99999999d"},
+		{"runs", "prune", "--keep", "1", "x"},
+		{"runs", "remove"},
+		{"runs", "remove", "a.b"},
 	} {
 		if status, _, errs := command(t, args...); status != exitUsage {
 			t.Errorf("%s: status %d: %s", args, status, errs)
