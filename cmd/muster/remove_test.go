@@ -56,10 +56,10 @@ func redisKeys(t *testing.T, s *testserver.Server) (kept []string) {
 }
 
 // unknownRequirements are some that the script has no answer to: their run fails.
-func unknownRequirements(t *testing.T) []string {
+func unknownRequirements(t *testing.T, text string) []string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "ship.md")
-	if err := os.WriteFile(file, []byte("Build a ship.\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return []string{"run", "--out", t.TempDir(), "--script", "../../examples/wordcount/script.json", file}
@@ -71,7 +71,7 @@ func TestARemovedRunLeavesNothingInTheStore(t *testing.T) {
 			t.Setenv(envBackend, store.backend)
 			c := &cli{t: t}
 			c.ok("run", "--out", t.TempDir(), wordcount)
-			c.refused(exitError, "use a script that has it", unknownRequirements(t)...)
+			c.refused(exitError, "use a script that has it", unknownRequirements(t, "Build a ship.\n")...)
 			lines := values[runLine](t, c.ok("runs", "list", "--json"))
 			if len(lines) != 2 || lines[0].State != "failed" || lines[1].State != "succeeded" {
 				t.Fatalf("runs list: %+v", lines)
@@ -127,7 +127,7 @@ func TestARemovalThatWasCutOffIsRepeated(t *testing.T) {
 		},
 		"when the record is gone": func(run string) error { return flow.Drop(t.Context(), b, pipelineOf(run)) },
 	} {
-		c.refused(exitError, "use a script that has it", unknownRequirements(t)...)
+		c.refused(exitError, "use a script that has it", unknownRequirements(t, "Build a ship.\n")...)
 		run := values[runLine](t, c.ok("runs", "list", "--json"))[0].Run
 		if _, err := b.Apply(t.Context(), launched(run)...); err != nil {
 			t.Fatal(err)
@@ -153,7 +153,7 @@ func TestARemovalThatIsKilledIsRepeated(t *testing.T) {
 	c := &cli{t: t}
 	cut := 0
 	for range 5 {
-		c.refused(exitError, "use a script that has it", unknownRequirements(t)...)
+		c.refused(exitError, "use a script that has it", unknownRequirements(t, "Build a ship.\n")...)
 		run := values[runLine](t, c.ok("runs", "list", "--json"))[0].Run
 		cmd := itself(t, "runs", "remove", "--yes", run)
 		if err := cmd.Start(); err != nil {
