@@ -163,7 +163,7 @@ func TestAUserWithoutThePermissionsIsToldWhich(t *testing.T) {
 		t.Fatal("it is opened")
 	}
 	err = advise(err)
-	if status(err) != exitUnavailable || !strings.Contains(err.Error(), "what docs/nats.md lists") || !strings.Contains(err.Error(), `"$JS.API.STREAM.INFO.muster_muster"`) {
+	if status(err) != exitUnavailable || !strings.Contains(err.Error(), "what docs/nats.md lists") || !strings.Contains(err.Error(), `"$JS.API.STREAM.INFO.muster_muster"`) || strings.Contains(err.Error(), "see that the server runs") {
 		t.Errorf("it says %v", err)
 	}
 }
