@@ -224,14 +224,8 @@ func (p Pipeline[I, O]) Remove(ctx context.Context, b Backend, id string) error 
 	for n := 1; n <= now.Entries; n++ {
 		keys = append(keys, s.d.logKey(id, n))
 	}
-	for page := range slices.Chunk(keys, port.MaxParts) {
-		var step port.Batch
-		for _, key := range page {
-			step.Changes = append(step.Changes, port.Change{Key: key, Delete: true})
-		}
-		if err := s.send(ctx, step); err != nil {
-			return fmt.Errorf("remove run %q: %w", id, err)
-		}
+	if err := s.delete(ctx, keys); err != nil {
+		return fmt.Errorf("remove run %q: %w", id, err)
 	}
 	last := port.Batch{Changes: []port.Change{{Key: s.d.runKey(id), Delete: true, If: port.Equals, Old: was}}}
 	if err := s.send(ctx, last); err != nil {

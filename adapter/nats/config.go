@@ -173,6 +173,22 @@ func (c Config) options(b *Backend) ([]client.Option, error) {
 	return o, nil
 }
 
+// address is the list of URLs to be dialed. The client takes a user that stands alone in a URL for a token, and a URL before its
+// options: so the user goes with the password.
+func (c Config) address() string {
+	if c.PasswordEnv == "" && c.PasswordFile == "" {
+		return c.URL
+	}
+	list := strings.Split(c.URL, ",")
+	for i, one := range list {
+		if u, err := url.Parse(strings.TrimSpace(one)); err == nil {
+			u.User = nil
+			list[i] = u.String()
+		}
+	}
+	return strings.Join(list, ",")
+}
+
 // user is the name that goes with the password.
 func (c Config) user() string {
 	if c.User != "" {

@@ -2,9 +2,11 @@ package nats
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	client "github.com/nats-io/nats.go"
@@ -17,7 +19,7 @@ type EmbeddedConfig struct {
 	Dir        string        // of the data, made with mode 0700 where it is missing; one server at a time has it; required
 	Namespace  string        // as in Config; default "muster"
 	Relaxed    bool          // writes reach the disk some time later: a power cut may lose up to 2 minutes of them, a kill none; default false
-	MaxBytes   int64         // of the namespace, when it is made here; a write over it is refused; default none
+	MaxBytes   int64         // of the namespace, kept with it until another is given; a write over it is refused; default what was given before, or none
 	MaxPayload int           // bytes of a message, 1 MiB to 64 MiB, the same in all processes of Dir; default 8 MiB
 	Timeout    time.Duration // of starting and of an answer; default 5 s
 	Linger     time.Duration // how long Close lets those who joined end before the server does; default 1 s, negative none
@@ -100,7 +102,7 @@ func (c EmbeddedConfig) open(ctx context.Context) (*Backend, error) {
 	o = append(o, client.SetCustomDialer(h), client.TokenHandler(h.token), client.IgnoreAuthErrorAbort(), client.CustomReconnectDelay(h.delay))
 	if b.conn, err = client.Connect(conf.URL, o...); err == nil {
 		if b, err = b.start(ctx); err == nil {
-			return b, nil
+			return b.resized(ctx)
 		}
 	} else {
 		err = errors.Join(fmt.Errorf("nats: %s: %w: %w", b.where, port.ErrUnavailable, err), b.Close())
@@ -109,4 +111,27 @@ func (c EmbeddedConfig) open(ctx context.Context) (*Backend, error) {
 		err = h.away(err) // it ended meanwhile
 	}
 	return nil, err
+}
+
+// resized gives the namespace the size that is asked for, where it was made with another. What it holds stays, also where that is
+// more.
+func (b *Backend) resized(ctx context.Context) (*Backend, error) {
+	if b.conf.MaxBytes == 0 {
+		return b, nil
+	}
+	var info struct {
+		Config map[string]json.RawMessage `json:"config"`
+	}
+	most := strconv.FormatInt(b.conf.MaxBytes+reserve(b.conf.MaxBytes), 10)
+	err := b.api(ctx, "STREAM.INFO."+b.space.stream, nil, &info)
+	if err == nil && string(info.Config["max_bytes"]) != most {
+		info.Config["max_bytes"] = json.RawMessage(most)
+		if err = b.api(ctx, "STREAM.UPDATE."+b.space.stream, info.Config, nil); err == nil {
+			_, err = b.tellTime(ctx)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(b.fail(ctx, "open: set MaxBytes", err, true), b.Close())
+	}
+	return b, nil
 }

@@ -315,6 +315,44 @@ func TestAFullStoreRefusesAndLetsWhatIsThereBeFinished(t *testing.T) {
 	})
 }
 
+func TestTheSizeOfAnEmbeddedStoreIsKeptUntilAnotherIsGiven(t *testing.T) {
+	dir := t.TempDir()
+	change := port.Change{Key: "k", Value: make([]byte, 300_000)}
+	for i, c := range []struct {
+		most int64
+		full bool
+	}{{1 << 20, true}, {0, true}, {4 << 20, false}, {0, false}, {1 << 19, true}, {4 << 20, false}} {
+		b, err := nats.Embedded(t.Context(), nats.EmbeddedConfig{Dir: dir, MaxBytes: c.most})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := 0; i == 0 && n < 4; n++ {
+			change.Key = fmt.Sprintf("k%d", n)
+			if _, err := b.Apply(t.Context(), change); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		// What is full is known when it is opened.
+		if b, err = nats.Embedded(t.Context(), nats.EmbeddedConfig{Dir: dir}); err != nil {
+			t.Fatal(err)
+		}
+		_, err = b.Apply(t.Context(), port.Change{Key: "small", Value: []byte("1")})
+		if c.full != errors.Is(err, nats.ErrFull) || c.full != errors.Is(err, port.ErrUnavailable) {
+			t.Errorf("step %d, with %d: %v", i, c.most, err)
+		}
+		vs, err := b.Get(t.Context(), "k0", "k3")
+		if err != nil || len(vs[0].Bytes) != len(change.Value) || len(vs[1].Bytes) != len(change.Value) {
+			t.Errorf("step %d: what was there: %v", i, err)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestAnEmbeddedConfigIsCheckedBeforeAnythingIsMade(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "none")
 	for what, c := range map[string]nats.EmbeddedConfig{

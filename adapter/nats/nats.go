@@ -85,7 +85,7 @@ func (b *Backend) connect() error {
 		return err
 	}
 	b.where, b.own = masked(b.conf.URL), true
-	if b.conn, err = client.Connect(b.conf.URL, o...); err != nil {
+	if b.conn, err = client.Connect(b.conf.address(), o...); err != nil {
 		return fmt.Errorf("nats: open %s: %w: %w", b.where, port.ErrUnavailable, err)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterhq/muster/adapter/memory"
+	"github.com/musterhq/muster/adapter/nats"
 	"github.com/musterhq/muster/adapter/redis"
 	"github.com/musterhq/muster/port"
 )
@@ -22,6 +23,7 @@ const (
 	envNamespace    = "MUSTER_NAMESPACE"
 	envPassword     = "MUSTER_PASSWORD"
 	envPasswordFile = "MUSTER_PASSWORD_FILE"
+	envCredsFile    = "MUSTER_CREDS_FILE"
 )
 
 // backendFlags say where a command works. The environment is read when the backend is opened and never becomes a flag's default:
@@ -30,6 +32,8 @@ type backendFlags struct {
 	url          string
 	namespace    string
 	passwordFile string
+	credsFile    string
+	maxBytes     size
 	json         bool
 	alone        bool // the command is a whole program of its own, so that memory is enough for it
 }
@@ -38,9 +42,12 @@ func (f *backendFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.url, "backend", "", "where: embedded, embedded:DIR, relaxed:DIR, memory, or a URL: nats://, tls://, redis://, rediss:// or unix:// (default $"+envBackend+", or embedded)")
 	flags.StringVar(&f.namespace, "namespace", "", "namespace on the backend; no two see each other (default $"+envNamespace+", or muster)")
-	flags.StringVar(&f.passwordFile, "password-file", "", "file with the backend's password (default $"+envPasswordFile+"; or the password itself in $"+envPassword+")")
+	flags.StringVar(&f.passwordFile, "password-file", "", "file with the backend's password or token (default $"+envPasswordFile+"; or the password itself in $"+envPassword+")")
+	flags.StringVar(&f.credsFile, "creds-file", "", "nats: file with a user's credentials, JWT and seed (default $"+envCredsFile+")")
+	flags.Var(&f.maxBytes, "max-bytes", "embedded and relaxed: refuse writes when this much is kept, 500MB or 10GiB; stays set for the data until another is given")
 	flags.BoolVar(&f.json, "json", false, "print JSON, one value on a line")
 	cobra.CheckErr(cmd.MarkFlagFilename("password-file"))
+	cobra.CheckErr(cmd.MarkFlagFilename("creds-file"))
 }
 
 // open opens the backend that the flags and the environment name.
@@ -51,7 +58,7 @@ func (f *backendFlags) open(ctx context.Context) (port.Backend, error) {
 		scheme, ok = name, true
 	}
 	if !ok {
-		return nil, &usageError{errors.New("the backend is neither a URL with a scheme, such as redis://127.0.0.1:6379, nor embedded, embedded:DIR, relaxed, relaxed:DIR or memory")} // not printed: it may hold a password
+		return nil, &usageError{errors.New("the backend is neither a URL with a scheme, such as redis://127.0.0.1:6379 or nats://127.0.0.1:4222, nor embedded, embedded:DIR, relaxed, relaxed:DIR or memory")} // not printed: it may hold a password
 	}
 	backends := map[string]func(ctx context.Context, url string) (port.Backend, error){
 		"memory": f.openMemory,
@@ -72,14 +79,34 @@ func (f *backendFlags) open(ctx context.Context) (port.Backend, error) {
 		slices.Sort(names)
 		return nil, &usageError{fmt.Errorf("no backend for URLs that begin with %q; there are: %s", scheme, strings.Join(names, ", "))}
 	}
+	if err := f.fits(scheme); err != nil {
+		return nil, err
+	}
 	b, err := open(ctx, url)
 	if errors.Is(err, port.ErrInvalid) {
-		return nil, &usageError{fmt.Errorf("the backend cannot be opened, see --backend and --namespace: %w", err)}
+		return nil, &usageError{fmt.Errorf("the backend cannot be opened, see --backend, --namespace and --password-file: %w", err)}
 	}
 	if err != nil {
 		return nil, err
 	}
 	return b, nil
+}
+
+// fits refuses flags that the backends of a scheme do not read.
+func (f *backendFlags) fits(scheme string) error {
+	local := scheme == embedded || scheme == relaxed
+	var why string
+	switch {
+	case f.maxBytes > 0 && !local:
+		why = "--max-bytes is for the backends embedded and relaxed; what this one keeps is bounded where its server is configured"
+	case f.credsFile != "" && scheme != "nats" && scheme != "tls":
+		why = "--creds-file is for nats:// and tls://; other backends know --password-file"
+	case f.passwordFile != "" && (local || scheme == "memory"):
+		why = "--password-file is for servers; this backend has no password"
+	default:
+		return nil
+	}
+	return &usageError{fmt.Errorf("the backend begins with %q, and %s", scheme, why)}
 }
 
 func (f *backendFlags) space() string { return cmp.Or(f.namespace, os.Getenv(envNamespace)) }
@@ -127,10 +154,12 @@ func advise(err error) error {
 	switch {
 	case told:
 		return err
+	case errors.Is(err, nats.ErrFull):
+		return fmt.Errorf("%w; make room: muster runs prune removes old runs, muster topics and muster stats tell what else is kept, muster drop and muster dead remove give it up; or raise the size with --max-bytes", err)
 	case errors.Is(err, port.ErrUncertain):
 		return fmt.Errorf("%w; look whether it happened before you do it again", err)
 	case errors.Is(err, port.ErrUnavailable):
-		return fmt.Errorf("%w; see that the server runs and that --backend names it, then do it again", err)
+		return fmt.Errorf("%w; see that the server runs and that --backend names it, by scheme, host and port, then do it again", err)
 	default:
 		return err
 	}

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterhq/muster/adapter/redis"
 	"github.com/musterhq/muster/bus"
 	"github.com/musterhq/muster/internal/testserver"
 	"github.com/musterhq/muster/retry"
@@ -23,13 +22,26 @@ import (
 // cli is the commands on a server of the test's own.
 type cli struct {
 	t      *testing.T
-	server *testserver.Server
+	server testServer
+}
+
+// testServer is a server of the test's own.
+type testServer interface {
+	URL() string
+	Addr() string
+	Kill()
+	Restart()
 }
 
 // newCLI starts a server and names it in the environment, as an operator does.
 func newCLI(t *testing.T) *cli {
 	t.Helper()
-	c := &cli{t: t, server: testserver.Redis(t, testserver.RedisConfig{})}
+	c := &cli{t: t}
+	if os.Getenv(onNATS) != "" {
+		c.server = natsServer(t, "")
+	} else {
+		c.server = testserver.Redis(t, testserver.RedisConfig{})
+	}
 	t.Setenv(envBackend, c.server.URL())
 	return c
 }
@@ -93,7 +105,7 @@ func same(t *testing.T, out string, want ...string) {
 // handle works off a topic in this process until so many messages were handled.
 func (c *cli) handle(topic, group string, n int, h func(m bus.Message[[]byte]) error) {
 	c.t.Helper()
-	b, err := redis.Open(c.t.Context(), redis.Config{URL: c.server.URL()})
+	b, err := (&backendFlags{url: c.server.URL()}).open(c.t.Context())
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -117,7 +129,13 @@ func TestEveryStatusHasItsMeaning(t *testing.T) {
 	c.ok("publish", "orders", "1")
 	c.ok("kv", "put", "taken", "1")
 	c.refused(exitUsage, `muster topics --help`, "topics", "--nosuch")
-	c.refused(exitUsage, "wanted is", "topics", "a", "b")
+	c.refused(exitUsage, "2 arguments, wanted is", "topics", "a", "b")
+	c.refused(exitUsage, "1 argument, wanted is one of list, prune, remove", "runs", "nosuch")
+	c.refused(exitUsage, "meant may be publish", "publsh")
+	c.refused(exitUsage, `--ttl "1d" is no duration such as`, "kv", "put", "k", "v", "--ttl", "1d")
+	c.refused(exitUsage, "too short for --drain", "lock", "x", "--ttl", "1s", "--drain", "2s", "--", "true")
+	c.refused(exitUsage, "a longer --ttl", "lead", "x", "--ttl", "1ms", "--", "true")
+	c.refused(exitUsage, "--out is empty", "run", "--out", "", wordcount)
 	c.refused(exitUsage, "topic", "tail", "a b")
 	c.refused(exitUsage, "the set", "topics", "[a")
 	c.refused(exitUsage, "there are: embedded, memory, nats, redis", "stats", "--backend", "foo://secret@host")
@@ -131,12 +149,20 @@ func TestEveryStatusHasItsMeaning(t *testing.T) {
 	c.refused(exitNotFound, "muster groups", "drop", "orders", "nobody", "--yes")
 	c.refused(exitNotFound, "muster kv keys", "kv", "get", "nothing")
 	c.refused(exitNotFound, "muster kv keys", "kv", "del", "nothing", "--yes")
+	c.refused(exitNotFound, "muster groups orders", "dead", "show", "orders", "billing", "x")
+	c.refused(exitNotFound, "muster groups orders", "dead", "list", "orders", "billing")
+	c.refused(exitNotFound, "muster topics", "dead", "remove", "nothing", "billing", "--yes")
+	c.handle("orders", "billing", 1, func(bus.Message[[]byte]) error { return nil })
 	c.refused(exitNotFound, "muster dead list", "dead", "show", "orders", "billing", "x")
-	c.refused(exitNotFound, "muster dead list", "dead", "redrive", "orders", "billing", "x")
+	c.refused(exitNotFound, "--watch", "leader", "nobody")
+	c.refused(exitNotFound, "muster members", "who", "nobody")
+	c.refused(exitNotFound, "name a program that can", "lock", "x", "--", "/no/such/program")
 	c.refused(exitNotFound, "readable", "publish", "orders", "--file", filepath.Join(t.TempDir(), "none"))
 	c.refused(exitConflict, "--if-absent", "kv", "put", "taken", "2", "--if-absent")
 	c.refused(exitConflict, "muster kv get", "kv", "put", "taken", "2", "--if-equals", "3")
 	c.refused(exitError, "--from earliest", "tail", "orders", "--from", "0")
+	c.refused(exitError, "--from earliest", "tail", "orders", "--from", "yesterday")
+	c.refused(exitUnavailable, "see that the server runs", "stats", "--backend", "unix://"+filepath.Join(t.TempDir(), "none"))
 
 	free := testserver.Redis(t, testserver.RedisConfig{})
 	free.Stop()

@@ -47,7 +47,7 @@ func (f *deadFlags) chooses(cmd *cobra.Command) {
 	flags.IntVar(&f.limit, "limit", 0, "at most so many, the oldest first (default all)")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) < 2 {
-			return usage(cmd, fmt.Errorf("%d arguments, wanted is a topic, a group, and any number of ids", len(args)))
+			return usage(cmd, fmt.Errorf("%s, wanted is a topic, a group, and any number of ids", several(len(args), "argument")))
 		}
 		return nil
 	}
@@ -63,8 +63,28 @@ func (f *deadFlags) with(cmd *cobra.Command, args []string, do func(ctx context.
 		return usage(cmd, fmt.Errorf("--limit %d and --rate %v must not be negative, nor the rate over 1e9", f.limit, f.rate))
 	}
 	return f.backendFlags.with(cmd, func(ctx context.Context, b port.Backend, s *screen) error {
-		return do(ctx, bus.Dead{Queue: b, Topic: args[0], Group: args[1]}, s)
+		d := bus.Dead{Queue: b, Topic: args[0], Group: args[1]}
+		if err := known(ctx, d); err != nil {
+			return err
+		}
+		return do(ctx, d, s)
 	})
+}
+
+// known refuses a group that there is not, and was not as far as is known: there are no dead letters of it either.
+func known(ctx context.Context, d bus.Dead) error {
+	_, found, err := inspectOne(ctx, d.Queue, bus.DeadTopic(d.Topic, d.Group).Name)
+	if err != nil || found {
+		return err
+	}
+	info, _, err := inspectOne(ctx, d.Queue, d.Topic)
+	if err != nil {
+		return err
+	}
+	if _, found := groupNamed(&info, d.Group); !found {
+		return fmt.Errorf("group %q of topic %q, or a dead letter of it: %w; muster topics lists topics, and muster groups %s the groups of this one", d.Group, d.Topic, port.ErrNotFound, d.Topic)
+	}
+	return nil
 }
 
 func (f *deadFlags) filter(ids []string) bus.DeadFilter {

@@ -34,7 +34,7 @@ func TestEveryCommandFlagAndFieldIsDocumented(t *testing.T) {
 		}
 	}
 	walk(root())
-	for _, line := range []any{published{}, message{}, topicLine{}, groupLine{}, statsLine{}, deadLine{}, keyLine{}, cacheLine{}, cacheNodeLine{}, cacheOpLine{}, invalidated{}, healthLine{}, promises{}, promisesLine{}, memberLine{}, termLine{}, runLine{}} {
+	for _, line := range []any{published{}, message{}, topicLine{}, groupLine{}, removedLine{}, statsLine{}, deadLine{}, keyLine{}, cacheLine{}, cacheNodeLine{}, cacheOpLine{}, invalidated{}, healthLine{}, promises{}, promisesLine{}, memberLine{}, termLine{}, runLine{}} {
 		of := reflect.TypeOf(line)
 		for i := range of.NumField() {
 			if of.Field(i).Anonymous {

@@ -35,7 +35,7 @@ func (f *backendFlags) openEmbedded(ctx context.Context, name string) (port.Back
 	if err != nil {
 		return nil, fmt.Errorf("the directory of the data: %w: %w", port.ErrUnavailable, err)
 	}
-	b, err := nats.Embedded(ctx, nats.EmbeddedConfig{Dir: dir, Namespace: f.space(), Relaxed: kind == relaxed})
+	b, err := nats.Embedded(ctx, nats.EmbeddedConfig{Dir: dir, Namespace: f.space(), Relaxed: kind == relaxed, MaxBytes: int64(f.maxBytes)})
 	if err != nil {
 		return nil, embeddedError(dir, err)
 	}
@@ -83,20 +83,4 @@ func dataDir(system string, env func(string) string, home func() (string, error)
 		return "", &localError{fmt.Errorf("there is no home directory to keep state in; name a place with --backend %s:DIR: %w: %w", embedded, port.ErrUnavailable, err)}
 	}
 	return filepath.Join(append(append([]string{dir}, below...), "muster")...), nil
-}
-
-// openNATS opens a server of one's own. A password without a user in the URL is a token.
-func (f *backendFlags) openNATS(ctx context.Context, url string) (port.Backend, error) {
-	c := nats.Config{URL: url, Namespace: f.space()}
-	file, env := f.secret()
-	if strings.Contains(url, "@") {
-		c.PasswordFile, c.PasswordEnv = file, env
-	} else {
-		c.TokenFile, c.TokenEnv = file, env
-	}
-	b, err := nats.Open(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	return b, nil
 }

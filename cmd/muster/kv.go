@@ -159,7 +159,7 @@ func (f *putFlags) input(cmd *cobra.Command, args []string) (io.ReadCloser, erro
 func put(ctx context.Context, b port.Backend, s *screen, c port.Change, in io.Reader) error {
 	var err error
 	if c.Value, err = readAll(ctx, in, bodyLimit(b)); err != nil {
-		return fmt.Errorf("the value cannot be read: %w", err)
+		return fmt.Errorf("the value cannot be read; give it as an argument, in a --file or on standard input: %w", err)
 	}
 	applied, err := b.Apply(ctx, c)
 	if err != nil {

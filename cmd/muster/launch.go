@@ -5,12 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
+	"strings"
 	"time"
 
-	"github.com/musterhq/muster/cluster"
+	"github.com/musterhq/muster/envelope"
 	"github.com/musterhq/muster/flow"
 	"github.com/musterhq/muster/port"
 )
@@ -18,142 +17,151 @@ import (
 // launch is what muster run was asked for, kept beside the run so that muster resume does the same. Each run is a pipeline of its
 // own: no process carries on what another one was asked for, into its own directory and with its own model.
 type launch struct {
+	entry
+	Text   string `json:"text"` // what the requirements said
+	Model  string `json:"model"`
+	Script string `json:"script"` // absolute
+}
+
+// entry is what the list of runs tells of one. It is written with the launch, and is the last thing of a run that is removed: a run
+// without a launch is one that is being removed, or was when the process that did it died.
+type entry struct {
 	Run     string    `json:"run"`
 	File    string    `json:"file"` // of the requirements
-	Text    string    `json:"text"` // what it said
 	Out     string    `json:"out"`  // absolute
-	Model   string    `json:"model"`
-	Script  string    `json:"script"` // absolute
 	Created time.Time `json:"created"`
 }
 
-func pipelineOf(run string) string    { return "delivery-" + run }
-func launchKey(run string) string     { return pipelineOf(run) + "/launch" }
-func runMember(run string) string     { return "run-" + run }
-func (l *launch) pipeline() string    { return pipelineOf(l.Run) }
-func (l *launch) newer(o *launch) int { return -l.Created.Compare(o.Created) }
+func pipelineOf(run string) string { return "delivery-" + run }
+func launchKey(run string) string  { return pipelineOf(run) + "/launch" }
+func entryKey(run string) string   { return pipelineOf(run) + "/entry" }
+func claimKey(run string) string   { return pipelineOf(run) + "/claim" }
+func runOf(entryKey string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(entryKey, "delivery-"), "/entry")
+}
+func (e *entry) pipeline() string   { return pipelineOf(e.Run) }
+func (e *entry) newer(o *entry) int { return -e.Created.Compare(o.Created) }
 
 // save keeps the launch of a new run.
-func (l *launch) save(ctx context.Context, b port.KV) error {
+func (l *launch) save(ctx context.Context, b port.Queue) error {
+	short, err := json.Marshal(l.entry)
+	if err != nil {
+		return err
+	}
 	text, err := json.Marshal(l)
 	if err != nil {
 		return err
 	}
-	_, err = b.Apply(ctx, port.Change{Key: launchKey(l.Run), Value: text, If: port.Absent})
-	return err
+	return b.Write(ctx, port.Batch{ID: envelope.NewID(), Changes: []port.Change{
+		{Key: entryKey(l.Run), Value: short, If: port.Absent},
+		{Key: launchKey(l.Run), Value: text, If: port.Absent},
+	}})
 }
 
-// launches are the runs that there are, the newest first; those with these names where there are any, all of which must be there.
-func launches(ctx context.Context, b port.KV, runs ...string) ([]*launch, error) {
-	var keys []string
-	for _, run := range runs {
-		if err := port.CheckName("run", run); err != nil {
-			return nil, &usageError{err}
-		}
-		keys = append(keys, launchKey(run))
+// load is the launch of a run; nil when it is being removed.
+func (e *entry) load(ctx context.Context, b port.KV) (*launch, error) {
+	vs, err := b.Get(ctx, launchKey(e.Run))
+	if err != nil || !vs[0].Found {
+		return nil, err
 	}
-	if len(runs) == 0 {
-		for key, err := range b.Keys(ctx, launchKey("*")) {
+	l := new(launch)
+	if err := json.Unmarshal(vs[0].Bytes, l); err != nil {
+		return nil, fmt.Errorf("the key %q holds no run: %w", vs[0].Key, err)
+	}
+	return l, nil
+}
+
+// kept is a run that there is, and how it is.
+type kept struct {
+	entry
+	now     flow.Status
+	removal bool   // it is being removed
+	by      *claim // the process that it is alive in; nil where there is none
+}
+
+// over reports whether nobody is to carry the run on.
+func (k *kept) over() bool { return k.removal || k.now.State.Over() }
+
+// runs are the runs that there are, the newest first; those with these names where there are any, all of which must be there.
+func runs(ctx context.Context, b port.Backend, names ...string) ([]*kept, error) {
+	var keys []string
+	for _, run := range names {
+		if err := checkRun(run); err != nil {
+			return nil, err
+		}
+		if key := entryKey(run); !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	if len(names) == 0 {
+		for key, err := range b.Keys(ctx, entryKey("*")) {
 			if err != nil {
 				return nil, err
 			}
 			keys = append(keys, key)
 		}
 	}
-	var all []*launch
+	var all []*kept
 	for page := range slices.Chunk(keys, 100) {
 		vs, err := b.Get(ctx, page...)
 		if err != nil {
 			return nil, err
 		}
 		for _, v := range vs {
-			if !v.Found {
-				if len(runs) > 0 {
-					return nil, fmt.Errorf("no run has the key %q; see muster runs list: %w", v.Key, port.ErrNotFound)
+			k := new(kept)
+			switch {
+			case v.Found:
+				if err := json.Unmarshal(v.Bytes, &k.entry); err != nil {
+					return nil, fmt.Errorf("the key %q holds no run: %w", v.Key, err)
 				}
-				continue
+				all = append(all, k)
+			case len(names) > 0:
+				return nil, fmt.Errorf("run %q: %w; muster runs list tells those that there are", runOf(v.Key), port.ErrNotFound)
 			}
-			l := new(launch)
-			if err := json.Unmarshal(v.Bytes, l); err != nil {
-				return nil, fmt.Errorf("the key %q holds no run: %w", v.Key, err)
-			}
-			all = append(all, l)
 		}
 	}
-	slices.SortFunc(all, (*launch).newer)
+	for _, k := range all {
+		if err := k.look(ctx, b); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(all, func(k, o *kept) int { return k.newer(&o.entry) })
 	return all, nil
 }
 
-// status is how the run is; pending where its process died before it was begun.
-func (l *launch) status(ctx context.Context, b flow.Backend) (flow.Status, error) {
-	now, err := flow.Lookup(ctx, b, l.pipeline(), l.Run)
+// checkRun refuses what cannot be the name of a run.
+func checkRun(run string) error {
+	err := port.CheckName("run", run)
+	if err == nil && strings.Contains(run, ".") {
+		err = fmt.Errorf("run %q: the name has dots: %w", run, port.ErrInvalid)
+	}
+	if err != nil {
+		return &usageError{fmt.Errorf("%w; muster runs list tells the names", err)}
+	}
+	return nil
+}
+
+// look finds out how the run is; pending where its process died before it was begun.
+func (k *kept) look(ctx context.Context, b port.Backend) error {
+	vs, err := b.Get(ctx, launchKey(k.Run), claimKey(k.Run))
+	if err != nil {
+		return err
+	}
+	k.removal = !vs[0].Found
+	if k.by, err = claimOf(vs[1]); err != nil {
+		return err
+	}
+	k.now, err = flow.Lookup(ctx, b, k.pipeline(), k.Run)
 	if errors.Is(err, port.ErrNotFound) {
-		return flow.Status{ID: l.Run, Pipeline: l.pipeline(), State: flow.Pending, Created: l.Created}, nil
+		k.now, err = flow.Status{ID: k.Run, Pipeline: k.pipeline(), State: flow.Pending, Created: k.Created}, nil
 	}
-	return now, err
+	return err
 }
 
-// runTTL is how long after the death of its process a run of another machine counts as alive, and runLoan after how long the phase
-// that it died in is begun again.
-const (
-	runTTL  = 5 * time.Second
-	runLoan = 6 * time.Second
-)
-
-// carrier is the process that a run is alive in.
-type carrier struct{ host, pid string }
-
-func (k carrier) String() string { return "process " + k.pid + " on " + k.host }
-
-func myself() carrier {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
+// state is how the run is in one word.
+func (k *kept) state() string {
+	if k.removal {
+		return "removing"
 	}
-	return carrier{host, strconv.Itoa(os.Getpid())}
-}
-
-func (k carrier) meta() map[string]string { return map[string]string{"host": k.host, "pid": k.pid} }
-
-// gone reports whether it is a process of this machine that has ended.
-func (k carrier) gone() bool {
-	pid, err := strconv.Atoi(k.pid)
-	return err == nil && k.host == myself().host && !living(pid)
-}
-
-// carriers are the processes that runs are alive in, by run. One of another machine may have ended within runTTL.
-func carriers(ctx context.Context, b port.Leases) (map[string]carrier, error) {
-	members, err := cluster.Members(ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	by := make(map[string]carrier)
-	for _, m := range members {
-		if k := (carrier{m.Meta["host"], m.Meta["pid"]}); !k.gone() {
-			by[m.ID] = k
-		}
-	}
-	return by, nil
-}
-
-// free returns when nobody has the run, and port.ErrConflict when somebody has it.
-func (l *launch) free(ctx context.Context, b port.Leases) error {
-	for end := time.Now().Add(runTTL + runTTL/2); ; {
-		by, err := carriers(ctx, b)
-		if err != nil {
-			return err
-		}
-		k, held := by[runMember(l.Run)]
-		switch {
-		case !held:
-			return nil
-		case k.host == myself().host || time.Now().After(end):
-			return fmt.Errorf("the run %s is alive in %s; let it end, or end it: %w", l.Run, k, port.ErrConflict)
-		}
-		select {
-		case <-time.After(runTTL / 10):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+	return string(k.now.State)
 }

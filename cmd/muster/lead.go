@@ -130,16 +130,23 @@ func (f *holdFlags) hold(cmd *cobra.Command, args []string, get func(context.Con
 	if f.ttl <= 0 || f.drain < 0 || f.grace < 0 {
 		return usage(cmd, errors.New("--ttl must be positive, --drain and --grace not negative"))
 	}
+	if f.drain >= f.ttl {
+		return usage(cmd, fmt.Errorf("--ttl %v is too short for --drain %v, which is a part of it", f.ttl, f.drain))
+	}
 	program, err := exec.LookPath(command[0])
 	if err != nil {
-		return fmt.Errorf("the command cannot be run: %w: %w", os.ErrNotExist, err)
+		return fmt.Errorf("the command %q cannot be run, name a program that can: %w: %w", command[0], port.ErrNotFound, err)
 	}
 	w := ward{program: program, args: command[1:], drain: f.drain, grace: f.grace, stdin: cmd.InOrStdin(), stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr()}
 	if w.drain == 0 {
 		w.drain = f.ttl / 5
 	}
 	return f.with(cmd, func(ctx context.Context, b port.Backend, _ *screen) error {
-		return asUsage(cmd, get(ctx, b, func(ctx context.Context, t cluster.Term) error { return w.run(ctx, t) }))
+		err := get(ctx, b, func(ctx context.Context, t cluster.Term) error { return w.run(ctx, t) })
+		if errors.Is(err, port.ErrInvalid) && port.CheckName("name", args[0]) == nil {
+			err = fmt.Errorf("a longer --ttl or a shorter --drain may do: %w", err)
+		}
+		return asUsage(cmd, err)
 	})
 }
 

@@ -17,24 +17,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterhq/muster/adapter/redis"
 	"github.com/musterhq/muster/cluster"
 	"github.com/musterhq/muster/internal/testserver"
+	"github.com/musterhq/muster/port"
 )
 
 // backend opens the server for the time of the test.
-func (c *cli) backend() *redis.Backend {
+func (c *cli) backend() port.Backend {
 	c.t.Helper()
-	b, err := redis.Open(c.t.Context(), redis.Config{URL: c.server.URL()})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.t.Cleanup(func() {
-		if err := b.Close(); err != nil {
-			c.t.Error(err)
-		}
-	})
-	return b
+	return openStore(c.t, c.server.URL())
 }
 
 // own starts the program as a process of its own.
@@ -157,7 +148,7 @@ func TestACommandIsStoppedWithItsChildrenBeforeItsTermCanEnd(t *testing.T) {
 			c := newCLI(t)
 			link := testserver.NewProxy(t, c.server.Addr())
 			dir := t.TempDir()
-			holder, said := c.own("redis://"+link.Addr(), append([]string{"lead", "nightly", "--ttl", "3s", "--"}, stubborn(dir)...)...)
+			holder, said := c.own(strings.Replace(c.server.URL(), c.server.Addr(), link.Addr(), 1), append([]string{"lead", "nightly", "--ttl", "3s", "--"}, stubborn(dir)...)...)
 			pids, token, fence := c.pids(dir)
 			if token == "" || fence != "lead.nightly="+token {
 				t.Errorf("token %q, fence %q", token, fence)

@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/musterhq/muster/port"
 )
@@ -62,13 +63,23 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage(cmd, fmt.Errorf("unknown command %q", args[0]))
+				err := fmt.Errorf("unknown command %q", args[0])
+				if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+					err = fmt.Errorf("%w, meant may be %s", err, strings.Join(near, " or "))
+				}
+				return usage(cmd, err)
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if bad, ok := errors.AsType[*pflag.InvalidValueError](err); ok && bad.GetFlag().Value.Type() == "duration" {
+			return usage(cmd, fmt.Errorf("--%s %q is no duration such as 500ms, 90s, 15m or 36h", bad.GetFlag().Name, bad.GetValue()))
+		}
+		return usage(cmd, err)
+	})
 	cmd.AddCommand(runCommand(), versionCommand(), publishCommand(), tailCommand(), topicsCommand(), groupsCommand(), dropCommand(),
 		deadCommand(), kvCommand(), cacheCommand(), healthCommand(), statsCommand(), workCommand(), guardCommand(), runsCommand(), resumeCommand(), backendsCommand())
 	cmd.AddCommand(membersCommand(), leaderCommand(), whoCommand(), leadCommand(), lockCommand(), wardCommand())
@@ -94,7 +105,7 @@ func atMost(n int, want string) cobra.PositionalArgs { return between(0, n, want
 func between(low, high int, want string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < low || len(args) > high {
-			return usage(cmd, fmt.Errorf("%d arguments, wanted is %s", len(args), want))
+			return usage(cmd, fmt.Errorf("%s, wanted is %s", several(len(args), "argument"), want))
 		}
 		return nil
 	}
@@ -111,12 +122,14 @@ func status(err error) int {
 		return exitOK
 	case badUsage:
 		return exitUsage
-	case errors.Is(err, port.ErrNotFound), errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, port.ErrNotFound):
 		return exitNotFound
 	case errors.Is(err, port.ErrConflict):
 		return exitConflict
-	case errors.Is(err, port.ErrUnavailable):
+	case errors.Is(err, port.ErrUnavailable): // also where that is for a socket or a directory that is not there
 		return exitUnavailable
+	case errors.Is(err, os.ErrNotExist):
+		return exitNotFound
 	default:
 		return exitError
 	}

@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asItself) != "" {
 		main()
 	}
+	if at := os.Getenv(asServer); at != "" {
+		serveNATS(at)
+	}
 	os.Exit(atHome(m))
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -55,8 +54,11 @@ func compareLocal(cmd *cobra.Command, flags backendFlags) (err error) {
 func compare(cmd *cobra.Command, flags backendFlags, names, urls []string) error {
 	lines := make([]promisesLine, 0, len(urls))
 	for i, url := range urls {
-		flags.url = url
-		caps, err := flags.caps(cmd.Context())
+		one := flags
+		if one.url = url; names[i] != url { // the local ones are there besides, and need none of it
+			one.passwordFile, one.credsFile = "", ""
+		}
+		caps, err := one.caps(cmd.Context())
 		if err != nil {
 			return advise(err)
 		}
@@ -76,14 +78,6 @@ func (f *backendFlags) caps(ctx context.Context) (_ port.Caps, err error) {
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 	return b.Caps(), nil
-}
-
-// masked is the name of a backend without the password that a URL may hold.
-func masked(name string) string {
-	if u, err := url.Parse(name); err == nil && u.Host != "" {
-		return u.Redacted()
-	}
-	return name
 }
 
 // promisesLine is one backend in the comparison.

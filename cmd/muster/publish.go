@@ -179,7 +179,7 @@ func (f *publishFlags) publish(ctx context.Context, b port.Backend, s *screen, t
 	}
 	body, err := readAll(ctx, in, bodyLimit(b))
 	if err != nil {
-		return fmt.Errorf("the body cannot be read: %w", err)
+		return fmt.Errorf("the body cannot be read; give it as an argument, in a --file or on standard input: %w", err)
 	}
 	id := f.id
 	if id == "" {

@@ -13,8 +13,10 @@ import (
 )
 
 func TestARefusalOfTheServerSaysWhatToDoAndLosesNothing(t *testing.T) {
-	c := newCLI(t)
-	replica := testserver.Redis(t, testserver.RedisConfig{ReplicaOf: c.server})
+	master := testserver.Redis(t, testserver.RedisConfig{})
+	t.Setenv(envBackend, master.URL())
+	c := &cli{t: t, server: master}
+	replica := testserver.Redis(t, testserver.RedisConfig{ReplicaOf: master})
 	c.ok("publish", "orders", "1")
 	c.refused(exitUnavailable, "connect to the master", "publish", "orders", "2", "--backend", replica.URL())
 

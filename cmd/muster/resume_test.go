@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,34 +24,89 @@ func itself(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// killedIn runs a delivery in a process that is killed when a phase is begun, and returns the records that it printed.
-func killedIn(t *testing.T, phase, backend, out string) (before []delivery.Record) {
+// story is what a process of muster run prints.
+type story struct {
+	lines   *bufio.Scanner
+	records []delivery.Record
+	errs    bytes.Buffer // standard error, when it has ended
+}
+
+// begunIn starts a delivery in a process of its own, and returns when a phase is begun.
+func begunIn(t *testing.T, phase, backend, out string) (*exec.Cmd, *story) {
 	t.Helper()
 	cmd := itself(t, "run", "--json", "--backend", backend, "--out", out, wordcount)
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := &story{lines: bufio.NewScanner(pipe)}
+	cmd.Stderr = &s.errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for in := bufio.NewScanner(pipe); in.Scan(); {
+	for s.lines.Scan() {
 		var line struct{ Record delivery.Record }
-		if err := json.Unmarshal(in.Bytes(), &line); err != nil {
+		if err := json.Unmarshal(s.lines.Bytes(), &line); err != nil {
 			t.Fatal(err)
 		}
-		before = append(before, line.Record)
+		s.records = append(s.records, line.Record)
 		if line.Record.Phase == phase && line.Record.State == delivery.Begun {
-			if err := cmd.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			break
+			return cmd, s
 		}
+	}
+	t.Fatalf("phase %s was not begun: %v", phase, cmd.Wait())
+	return nil, nil
+}
+
+// drain reads on to the end of the process.
+func (s *story) drain() {
+	for s.lines.Scan() {
+	}
+}
+
+// killedIn runs a delivery in a process that is killed when a phase is begun, and returns the records that it printed.
+func killedIn(t *testing.T, phase, backend, out string) (before []delivery.Record) {
+	t.Helper()
+	cmd, in := begunIn(t, phase, backend, out)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Fatalf("the process ended otherwise: %v", err)
 	}
-	return before
+	return in.records
+}
+
+// repeatsNothing checks what a run that was resumed prints: it begins with what was recorded before, and each phase was begun as often as
+// it needs to be, once more the one that its process died in.
+func repeatsNothing(t *testing.T, phase string, before []delivery.Record, text string) {
+	t.Helper()
+	var after []delivery.Record
+	begun := map[string]int{}
+	for line := range strings.Lines(text) {
+		var l struct{ Record *delivery.Record }
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
+			t.Fatal(err)
+		}
+		if l.Record != nil {
+			after = append(after, *l.Record)
+			if l.Record.State == delivery.Begun {
+				begun[l.Record.Phase]++
+			}
+		}
+	}
+	for i, rec := range before {
+		if i >= len(after) || after[i].State != rec.State || after[i].Phase != rec.Phase || !after[i].At.Equal(rec.At) {
+			t.Fatalf("record %d was %+v and is not there any more", i, rec)
+		}
+	}
+	want := map[string]int{"plan": 1, "code": 2, "validate": 2, "certify": 1, "deploy": 1, "monitor": 1}
+	want[phase]++ // the one that the process died in, and no other
+	for name, n := range want {
+		if begun[name] != n {
+			t.Errorf("phase %s was begun %d times, want %d", name, begun[name], n)
+		}
+	}
 }
 
 func TestARunThatWasKilledGoesOnAndRepeatsNothingThatWasRecorded(t *testing.T) {
@@ -72,32 +128,7 @@ func TestARunThatWasKilledGoesOnAndRepeatsNothingThatWasRecorded(t *testing.T) {
 			if s := lastSummary(t, text); s.Run != lines[0].Run {
 				t.Errorf("the summary is of run %s", s.Run)
 			}
-			var after []delivery.Record
-			begun := map[string]int{}
-			for line := range strings.Lines(text) {
-				var l struct{ Record *delivery.Record }
-				if err := json.Unmarshal([]byte(line), &l); err != nil {
-					t.Fatal(err)
-				}
-				if l.Record != nil {
-					after = append(after, *l.Record)
-					if l.Record.State == delivery.Begun {
-						begun[l.Record.Phase]++
-					}
-				}
-			}
-			for i, rec := range before {
-				if i >= len(after) || after[i].State != rec.State || after[i].Phase != rec.Phase || !after[i].At.Equal(rec.At) {
-					t.Fatalf("record %d was %+v and is not there any more", i, rec)
-				}
-			}
-			want := map[string]int{"plan": 1, "code": 2, "validate": 2, "certify": 1, "deploy": 1, "monitor": 1}
-			want[phase]++ // the one that the process died in, and no other
-			for name, n := range want {
-				if begun[name] != n {
-					t.Errorf("phase %s was begun %d times, want %d", name, begun[name], n)
-				}
-			}
+			repeatsNothing(t, phase, before, text)
 			if _, err := os.Stat(filepath.Join(out, "current", "bin", "wordcount")); err != nil {
 				t.Error(err)
 			}
@@ -208,5 +239,54 @@ func TestTheDataDirectoryIsThatOfTheSystem(t *testing.T) {
 		if err != nil || got != c.want {
 			t.Errorf("%s with %s=%s: %s, %v, want %s", c.system, c.name, c.value, got, err, c.want)
 		}
+	}
+}
+
+// The run is finished once, whoever of those that want to go on with it gets it, and the other is told what became of it.
+func TestOfTwoThatResumeARunAtOnceOneDoes(t *testing.T) {
+	for i, phase := range []string{"plan", "code", "validate", "certify", "deploy", "monitor"} {
+		t.Run(fmt.Sprint(i, " ", phase), func(t *testing.T) {
+			t.Parallel()
+			folder := t.TempDir()
+			backend, out := "embedded:"+filepath.Join(folder, "data"), filepath.Join(folder, "out")
+			before := killedIn(t, phase, backend, out)
+			args := []string{"resume", "--json", "--backend", backend}
+			if i%2 == 0 {
+				_, list, _ := command(t, "runs", "list", "--json", "--backend", backend)
+				args = append(args, values[runLine](t, list)[0].Run)
+			}
+			var both [2]*exec.Cmd
+			var outs, errs [2]bytes.Buffer
+			for i := range both {
+				both[i] = itself(t, args...)
+				both[i].Stdout, both[i].Stderr = &outs[i], &errs[i]
+			}
+			for _, cmd := range both {
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			done := 0
+			for i, cmd := range both {
+				_ = cmd.Wait() // its status is looked at
+				said := errs[i].String()
+				switch status := cmd.ProcessState.ExitCode(); {
+				case status == exitOK && said == "":
+					done++
+					repeatsNothing(t, phase, before, outs[i].String())
+				case status == exitConflict && (strings.Contains(said, "alive in") || strings.Contains(said, "has succeeded")):
+				case status == exitNotFound && strings.Contains(said, "no run is to be resumed"):
+				default:
+					t.Errorf("one ends with status %d: %s%s", status, said, outs[i].String())
+				}
+			}
+			_, list, said := command(t, "runs", "list", "--json", "--backend", backend)
+			if l := values[runLine](t, list); done == 0 || len(l) != 1 || l[0].State != "succeeded" || l[0].Alive != "" {
+				t.Errorf("%d have finished it: %s%s", done, list, said)
+			}
+			if releases, err := os.ReadDir(filepath.Join(out, "releases")); err != nil || len(releases) != 1 {
+				t.Errorf("the releases are %v, %v", releases, err)
+			}
+		})
 	}
 }

@@ -167,6 +167,9 @@ each leader that there is until an interrupt, and a dash while there is none.`,
 					})
 				}
 				t, err := cluster.Leader(ctx, b, election)
+				if errors.Is(err, port.ErrNotFound) {
+					return fmt.Errorf("%w; name the election that is meant, or wait for its leader with --watch", err)
+				}
 				if err != nil {
 					return asUsage(cmd, err)
 				}
@@ -212,7 +215,7 @@ func whoCommand() *cobra.Command {
 					return asUsage(cmd, err)
 				}
 				if len(all) == 0 {
-					return fmt.Errorf("nobody holds %q: %w", args[0], port.ErrNotFound)
+					return fmt.Errorf("nobody holds %q: %w; muster members tells who is there", args[0], port.ErrNotFound)
 				}
 				var rows [][]string
 				for _, h := range all {

@@ -17,13 +17,14 @@ import (
 	"github.com/musterhq/muster/adapter/dir"
 	"github.com/musterhq/muster/adapter/env"
 	"github.com/musterhq/muster/adapter/local"
+	"github.com/musterhq/muster/adapter/nats"
 	"github.com/musterhq/muster/adapter/scripted"
 	"github.com/musterhq/muster/bus"
-	"github.com/musterhq/muster/cluster"
 	"github.com/musterhq/muster/delivery"
 	"github.com/musterhq/muster/envelope"
 	"github.com/musterhq/muster/flow"
 	"github.com/musterhq/muster/port"
+	"github.com/musterhq/muster/retry"
 )
 
 // runFlags are the flags of muster run.
@@ -74,11 +75,14 @@ func deliver(ctx context.Context, f runFlags, file string, stdout, stderr io.Wri
 	if f.model != "scripted" {
 		return &usageError{fmt.Errorf("--model %q: the models are: scripted", f.model)}
 	}
+	if f.out == "" {
+		return &usageError{errors.New("--out is empty; name the directory to release into, . for this one")}
+	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("the requirements cannot be read; give the path of a readable file: %w", err)
 	}
-	l := &launch{Run: envelope.NewID(), File: filepath.Base(file), Text: string(text), Model: f.model, Created: time.Now().UTC()}
+	l := &launch{entry: entry{Run: envelope.NewID(), File: filepath.Base(file), Created: time.Now().UTC()}, Text: string(text), Model: f.model}
 	if l.Script, err = filepath.Abs(cmp.Or(f.script, filepath.Join(filepath.Dir(file), "script.json"))); err != nil {
 		return err
 	}
@@ -93,8 +97,12 @@ func deliver(ctx context.Context, f runFlags, file string, stdout, stderr io.Wri
 	if err != nil {
 		return joined(advise(err), p.close)
 	}
-	if err = l.save(ctx, b); err == nil {
-		err = p.carry(ctx, f, b, stdout, stderr)
+	c, err := carry(ctx, b, l.Run)
+	if err == nil {
+		if err = l.save(ctx, b); err == nil {
+			err = p.work(ctx, f, b, c, stdout, stderr)
+		}
+		c.free(ctx)
 	}
 	return joined(joined(advise(err), p.close), b.Close)
 }
@@ -113,7 +121,7 @@ type prepared struct {
 func prepare(l *launch) (*prepared, error) {
 	model, err := scripted.Open(l.Script)
 	if err != nil {
-		return nil, fmt.Errorf("the script of the scripted model cannot be used: %w", err)
+		return nil, fmt.Errorf("the script of the scripted model cannot be used; correct it, or name another with --script: %w", err)
 	}
 	if err := os.MkdirAll(l.Out, 0o755); err != nil {
 		return nil, fmt.Errorf("the directory to release into cannot be made; name one that can be written with --out: %w: %w", port.ErrUnavailable, err)
@@ -130,22 +138,21 @@ func prepare(l *launch) (*prepared, error) {
 	return &prepared{l, p, blobs.Close}, nil
 }
 
-// carry starts the run where that has not been done, works on it until it is over, and prints its news.
-func (p *prepared) carry(ctx context.Context, f runFlags, b port.Backend, stdout, stderr io.Writer) error {
+// work starts the run where that has not been done, works on it until it is over, and prints its news.
+func (p *prepared) work(ctx context.Context, f runFlags, b port.Backend, c *carrier, stdout, stderr io.Writer) error {
 	started, err := p.pipeline.Start(ctx, b, p.Run, delivery.Requirements{Name: p.File, Text: p.Text})
 	if err != nil {
 		return err
 	}
 	show := newProgress(f, stdout)
 	var summary delivery.Summary
-	log := logger(f, stderr)
 	err = muster.Run(ctx,
 		func(ctx context.Context) error {
-			return p.pipeline.Work(ctx, b, flow.Worker{Group: bus.Group{Grace: grace, Loan: runLoan, Log: log}})
+			return begun(ctx, func(ctx context.Context) error {
+				return p.pipeline.Work(ctx, b, flow.Worker{Group: bus.Group{Grace: grace, Loan: runLoan, Log: logger(f, stderr)}})
+			})
 		},
-		func(ctx context.Context) error {
-			return cluster.Join(ctx, b, cluster.Member{ID: runMember(p.Run), TTL: runTTL, Meta: myself().meta(), Log: log})
-		},
+		c.keep,
 		func(ctx context.Context) (err error) {
 			if err = show.follow(started.Watch(ctx)); err != nil {
 				return err
@@ -158,14 +165,25 @@ func (p *prepared) carry(ctx context.Context, f runFlags, b port.Backend, stdout
 	switch {
 	case errors.Is(err, errOver):
 		return errors.Join(show.summary(summary), p.tidy(ctx, b))
-	case errors.Is(err, port.ErrHeld):
-		return fmt.Errorf("the run %s is alive in another process: %w: %w", p.Run, port.ErrConflict, err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("interrupted; %q goes on with it, unless the backend is memory; %s is as it was before the run, unless deploy was done: %w",
 			"muster resume "+p.Run, p.Out, context.Cause(ctx))
 	default:
 		return err
 	}
+}
+
+// begun is work that waits outages out once it has begun, and is begun again where it met one on the way there.
+func begun(ctx context.Context, work func(context.Context) error) error {
+	again := retry.Policy{Backoff: retry.Backoff{Tries: 20, First: 50 * time.Millisecond, Max: time.Second}}
+	return retry.Do(ctx, again, func(ctx context.Context) error {
+		err := work(ctx)
+		away := errors.Is(err, port.ErrUnavailable) || errors.Is(err, port.ErrUncertain)
+		if err != nil && (!away || errors.Is(err, nats.ErrFull)) {
+			return retry.Permanent(err)
+		}
+		return err
+	})
 }
 
 // tidy drops the topics of a run that is done: its record and its history stay.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -15,10 +16,10 @@ func runsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "runs",
 		Short: "Runs of muster run",
-		Args:  exactly(0, "a command"),
+		Args:  exactly(0, "one of list, prune, remove"),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(runsListCommand())
+	cmd.AddCommand(runsListCommand(), runsRemoveCommand(), runsPruneCommand())
 	return cmd
 }
 
@@ -50,29 +51,21 @@ type runLine struct {
 	Reason  string     `json:"reason,omitempty"`
 }
 
-func listRuns(ctx context.Context, b port.Backend, s *screen, runs []string) error {
-	all, err := launches(ctx, b, runs...)
-	if err != nil {
-		return err
-	}
-	by, err := carriers(ctx, b)
+func listRuns(ctx context.Context, b port.Backend, s *screen, names []string) error {
+	all, err := runs(ctx, b, names...)
 	if err != nil {
 		return err
 	}
 	var rows [][]string
-	for _, l := range all {
-		now, err := l.status(ctx, b)
-		if err != nil {
-			return err
-		}
+	for _, k := range all {
 		line := runLine{
-			Run: l.Run, State: string(now.State), Phase: now.Phase, Created: l.Created.UTC(), File: l.File, Out: l.Out, Reason: now.Reason,
+			Run: k.Run, State: k.state(), Phase: k.now.Phase, Created: k.Created.UTC(), File: k.File, Out: k.Out, Reason: k.now.Reason,
 		}
-		if k, ok := by[runMember(l.Run)]; ok {
-			line.Alive = k.String()
+		if k.by != nil {
+			line.Alive = k.by.String()
 		}
-		if !now.Ended.IsZero() {
-			line.Ended = new(now.Ended.UTC())
+		if !k.now.Ended.IsZero() {
+			line.Ended = new(k.now.Ended.UTC())
 		}
 		if s.json {
 			if err := s.value(line); err != nil {
@@ -114,42 +107,73 @@ func resume(cmd *cobra.Command, f runFlags, args []string) error {
 	if err != nil {
 		return advise(err)
 	}
-	l, err := resumable(ctx, b, args)
+	l, c, err := resumable(ctx, b, args)
 	if err == nil {
 		var p *prepared
 		if p, err = prepare(l); err == nil {
-			err = joined(p.carry(ctx, f, b, cmd.OutOrStdout(), cmd.ErrOrStderr()), p.close)
+			err = joined(p.work(ctx, f, b, c, cmd.OutOrStdout(), cmd.ErrOrStderr()), p.close)
 		}
+		c.free(ctx)
 	}
 	return joined(advise(err), b.Close)
 }
 
-// resumable is the run with that name, or the newest one that can go on.
-func resumable(ctx context.Context, b port.Backend, args []string) (*launch, error) {
-	all, err := launches(ctx, b, args...)
+// resumable is the run with that name, or the newest one that can go on, taken for this process.
+func resumable(ctx context.Context, b port.Backend, args []string) (*launch, *carrier, error) {
+	all, err := runs(ctx, b, args...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var alive []string
-	for _, l := range all {
-		now, err := l.status(ctx, b)
-		if err != nil {
-			return nil, err
+	for _, k := range all {
+		l, c, err := k.resume(ctx, b)
+		if err == nil || len(args) > 0 || !errors.Is(err, port.ErrConflict) {
+			return l, c, err
 		}
-		if now.State.Over() {
-			if len(args) > 0 {
-				return nil, fmt.Errorf("%w: the run %s has %s %s; muster run begins a new one", port.ErrConflict, l.Run, now.State, now.Reason)
-			}
-			continue
+		if k.by != nil {
+			alive = append(alive, k.Run)
 		}
-		err = l.free(ctx, b)
-		if err == nil || len(args) > 0 {
-			return l, err
-		}
-		alive = append(alive, l.Run)
 	}
 	if len(alive) > 0 {
-		return nil, fmt.Errorf("%w: every run that is not over is alive in another process: %s", port.ErrConflict, strings.Join(alive, ", "))
+		return nil, nil, fmt.Errorf("%w: every run that is not over is alive in another process: %s", port.ErrConflict, strings.Join(alive, ", "))
 	}
-	return nil, fmt.Errorf("no run is to be resumed, see muster runs list: %w", port.ErrNotFound)
+	return nil, nil, fmt.Errorf("no run is to be resumed, see muster runs list: %w", port.ErrNotFound)
+}
+
+// resume takes the run for this process; port.ErrConflict where it is over, or alive in another one.
+func (k *kept) resume(ctx context.Context, b port.Backend) (*launch, *carrier, error) {
+	if err := k.ended(); err != nil {
+		return nil, nil, err
+	}
+	c, err := carry(ctx, b, k.Run)
+	if err != nil {
+		return nil, nil, err
+	}
+	var l *launch
+	if err = k.look(ctx, b); err == nil { // it may have ended, or have been removed, before the claim
+		err = k.ended()
+	}
+	if err == nil {
+		l, err = k.load(ctx, b)
+	}
+	if err == nil && l == nil {
+		k.removal = true
+		err = k.ended()
+	}
+	if err != nil {
+		c.free(ctx)
+		return nil, nil, err
+	}
+	return l, c, nil
+}
+
+// ended is the error of a run that cannot go on; nil where it can.
+func (k *kept) ended() error {
+	switch {
+	case k.removal:
+		return fmt.Errorf("%w: the run %s is being removed; muster runs remove %s does what is left of that", port.ErrConflict, k.Run, k.Run)
+	case k.now.State.Over():
+		return fmt.Errorf("%w: the run %s has %s; muster run begins a new one", port.ErrConflict, k.Run, strings.TrimSpace(string(k.now.State)+" "+k.now.Reason))
+	}
+	return nil
 }

@@ -108,7 +108,8 @@ func (t *tail) run(ctx context.Context, from string, follow bool) error {
 	if follow {
 		return t.follow(ctx)
 	}
-	for t.left != 0 && t.after < info.Last {
+	// An offset is asked for in any case: only the backend knows whether it is one.
+	for given := from != "earliest" && from != "latest"; t.left != 0 && (given || t.after < info.Last); given = false {
 		n, err := t.page(ctx, 0)
 		if err != nil || n == 0 {
 			return err
