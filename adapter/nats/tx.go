@@ -186,7 +186,7 @@ func (t *tx) group(topic, name string) (*groupState, error) {
 	if err != nil {
 		return nil, fmt.Errorf("group %q of topic %q: %w", name, topic, err)
 	}
-	s.start = s.cursor
+	s.start, s.size = s.cursor, len(c.data)
 	t.groups[subject] = s
 	return s, nil
 }
