@@ -30,7 +30,8 @@ func TestWhatTheClientDropsIsToldAsAGap(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, b := range map[string]*Backend{"a connection of its own": own, "a connection that was brought": brought} {
-		seq, err := b.Listen(t.Context(), "news")
+		// What floods it is of the same subscription and not listened to: the buffer of the loop stays empty.
+		seq, err := b.Listen(t.Context(), "news.a*")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +48,7 @@ func TestWhatTheClientDropsIsToldAsAGap(t *testing.T) {
 			if sent > 1<<17 {
 				t.Fatalf("%s: nothing is dropped of %d signals", what, sent)
 			}
-			if err := conn.Publish(own.space.signal("news"), []byte("flood")); err != nil {
+			if err := conn.Publish(own.space.signal("news.flood"), []byte("flood")); err != nil {
 				t.Fatal(err)
 			}
 			if sent%1000 == 0 {
@@ -57,18 +58,14 @@ func TestWhatTheClientDropsIsToldAsAGap(t *testing.T) {
 			}
 		}
 		l.mu.Unlock()
-		if err := own.Signal(t.Context(), "news", []byte("last")); err != nil {
+		if err := own.Signal(t.Context(), "news.all", []byte("last")); err != nil {
 			t.Fatal(err)
 		}
-		gaps := 0
 		for sig, err := range seq {
-			if errors.Is(err, port.ErrGap) {
-				if gaps++; gaps > 0 {
-					break
-				}
-			} else if err != nil || string(sig.Payload) == "last" {
-				t.Fatalf("%s: %q, %v, and no gap was told before", what, sig.Payload, err)
+			if !errors.Is(err, port.ErrGap) {
+				t.Errorf("%s: %q, %v, and no gap was told before", what, sig.Payload, err)
 			}
+			break
 		}
 	}
 	if err := errors.Join(brought.Close(), own.Close()); err != nil {
