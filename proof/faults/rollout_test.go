@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterhq/muster/adapter/redis"
 	"github.com/musterhq/muster/internal/testserver"
 	"github.com/musterhq/muster/port"
 )
@@ -93,7 +92,7 @@ func (s *shop) loaned() int64 {
 }
 
 // fetch fetches n messages.
-func (s *shop) fetch(b *redis.Backend, g port.Group, n int) (got []port.Delivery) {
+func (s *shop) fetch(b port.Backend, g port.Group, n int) (got []port.Delivery) {
 	s.t.Helper()
 	for len(got) < n {
 		ds, err := b.Fetch(s.t.Context(), g, n-len(got))
