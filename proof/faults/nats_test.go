@@ -62,7 +62,8 @@ type natsServer struct {
 	cmd  *exec.Cmd
 }
 
-func newNATS(t *testing.T) *natsServer {
+// newNATS starts one that syncs every write, or every two minutes, which is the default.
+func newNATS(t *testing.T, synced bool) *natsServer {
 	t.Helper()
 	dir := t.TempDir()
 	s := &natsServer{t: t, conf: filepath.Join(dir, "conf"), log: filepath.Join(t.ArtifactDir(), natsName+".log")}
@@ -71,7 +72,11 @@ func newNATS(t *testing.T) *natsServer {
 		t.Fatal(err)
 	}
 	s.port = l.Addr().(*net.TCPAddr).Port
-	conf := fmt.Sprintf("listen: %q\njetstream: { store_dir: %q, sync_interval: always }\n", s.Addr(), dir)
+	every := "2m"
+	if synced {
+		every = "always"
+	}
+	conf := fmt.Sprintf("listen: %q\njetstream: { store_dir: %q, sync_interval: %s }\n", s.Addr(), dir, every)
 	if err := errors.Join(l.Close(), os.WriteFile(s.conf, []byte(conf), 0o600)); err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func alone(t *testing.T, c testserver.RedisConfig) site {
 // aloneOnNATS is one nats-server, which syncs every write.
 func aloneOnNATS(t *testing.T) site {
 	t.Helper()
-	s := newNATS(t)
+	s := newNATS(t, true)
 	return site{url: s.URL(), master: func() server { return s }, disturb: func(shop *shop) {
 		s.Pause()
 		lasting(shop.t, 2*loan)
