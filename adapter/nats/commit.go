@@ -38,6 +38,10 @@ func (b *Backend) commit(ctx context.Context, t *tx) error {
 	if len(list) > maxRecords {
 		return fmt.Errorf("a step of %d records is larger than the %d of an atomic batch: %w", len(list), maxRecords, errNotSent)
 	}
+	t.list = list
+	if b.turns.yield(ctx, t.run, list) {
+		return errYielded
+	}
 	seq, err := b.send(ctx, list)
 	if err != nil {
 		return err

@@ -190,6 +190,11 @@ func (f *fetching) decide(t *tx) error {
 	if err != nil {
 		return err
 	}
+	take, fresh, full := f.fitting(s, take, fresh)
+	if full && len(take)+len(fresh) == 0 {
+		f.err = groupFull(f.g, len(s.loaned))
+		return nil
+	}
 	f.lend(t, s, take, dropped, fresh, cursor, ord, known)
 	if len(f.list) == 0 && !f.more && !t.renew(space.group(topic, f.g.Name)) {
 		return errMissing // somebody else may have put something there
@@ -328,6 +333,35 @@ func (f *fetching) remembered(t *tx, s *groupState, lists ...[]picked) (map[hash
 		}
 	}
 	return known, nil
+}
+
+// groupReserve is the room in the record of a group beside its loans: for what waits, and for marks of what was acknowledged.
+const groupReserve = nearBytes + 64<<10
+
+// fitting is what the record of the group has room for: all its loans are in it. Full tells that something was left out. What was on
+// loan before has its room.
+func (f *fetching) fitting(s *groupState, take, fresh []picked) (fits, freshFits []picked, full bool) {
+	room := func(p *picked) bool {
+		s.size += p.weight() + len(f.g.Consumer)
+		return s.size <= f.b.caps.MaxBody-groupReserve
+	}
+	fits = slices.DeleteFunc(take, func(p picked) bool {
+		out := p.index < 0 && !room(&p)
+		full = full || out
+		return out
+	})
+	for i := range fresh {
+		if !room(&fresh[i]) {
+			return fits, fresh[:i], true
+		}
+	}
+	return fits, fresh, full
+}
+
+// groupFull is the answer where nothing more can be lent, so that nobody waits for it in silence.
+func groupFull(g *port.Group, loans int) error {
+	return fmt.Errorf("nats: fetch: group %q of topic %q has %d messages on loan, more do not fit into its record: settle some, or raise the server's max_payload: %w",
+		g.Name, g.Topic, loans, port.ErrUnavailable)
 }
 
 // lend hands out what was picked and is not remembered.

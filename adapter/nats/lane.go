@@ -158,6 +158,9 @@ type run struct {
 	need  needs
 	at    map[uint64]*chunk // single chunks by sequence; nil: there is none
 	read  bool              // the log was read on in this round
+
+	start   time.Time
+	pleaded []string // subjects at which it has asked for its turn
 }
 
 // needs is what the steps looked at and is not read yet.
@@ -204,7 +207,8 @@ const most = 30 * time.Second
 // take decides the steps and writes what they decided, again and again until nothing was missing and nothing has moved.
 func (r *run) take(ctx context.Context, ops []*op) {
 	r.fresh, r.at, r.need = map[string]bool{}, map[uint64]*chunk{}, newNeeds()
-	start := time.Now()
+	r.start = time.Now()
+	tried := r.start
 	for moves := 0; ; {
 		t := newTx(r)
 		wrote := make([]bool, len(ops))
@@ -215,7 +219,7 @@ func (r *run) take(ctx context.Context, ops []*op) {
 		}
 		if !r.need.empty() {
 			err := r.load(ctx)
-			if errors.Is(err, errNoStream) && time.Since(start) < patience {
+			if errors.Is(err, errNoStream) && time.Since(r.start) < patience {
 				r.forget(t) // a stream that was just made is not yet known everywhere
 				err = r.pause(ctx, unknown)
 			}
@@ -230,16 +234,22 @@ func (r *run) take(ctx context.Context, ops []*op) {
 		}
 		err := r.b.commit(ctx, t)
 		if err == nil {
+			r.through()
 			return
 		}
 		r.forget(t)
 		switch {
-		case moved(err) && time.Since(start) < most:
+		case errors.Is(err, errYielded):
+			tried = time.Now()
+			continue
+		case moved(err) && time.Since(r.start) < most:
 			moves++
+			r.plead(t.list, moves, time.Since(tried))
 			if err = r.pause(ctx, moves); err == nil {
+				tried = time.Now()
 				continue
 			}
-		case errors.Is(err, errNoStream) && time.Since(start) < patience:
+		case errors.Is(err, errNoStream) && time.Since(r.start) < patience:
 			if err = r.pause(ctx, unknown); err == nil {
 				continue
 			}
@@ -264,7 +274,7 @@ func (r *run) forget(t *tx) {
 
 // pause lets others go first, longer with each time that somebody was quicker.
 func (r *run) pause(ctx context.Context, moves int) error {
-	if moves < 2 {
+	if moves < 2 || r.pleaded != nil {
 		return nil
 	}
 	d := rand.N(min(time.Duration(moves)*500*time.Microsecond, 20*time.Millisecond))

@@ -28,6 +28,7 @@ type Backend struct {
 	full    atomic.Bool // and it has
 	desk    *desk
 	bells   *bells
+	turns   *turns
 	clock   clock
 	caps    port.Caps
 	counts  counts
@@ -71,6 +72,7 @@ func newBackend(ctx context.Context, c Config) *Backend {
 		listeners: map[*listener]*client.Subscription{}, written: map[string]bool{},
 	}
 	b.bells = &bells{b: b, by: map[string]chan struct{}{}}
+	b.turns = &turns{b: b, by: map[string]turn{}}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return b
 }
@@ -98,6 +100,9 @@ func (b *Backend) start(ctx context.Context) (*Backend, error) {
 		return nil, errors.Join(fmt.Errorf("nats: open %s: %w: %w", b.where, port.ErrUnavailable, err), b.Close())
 	}
 	b.begin(b.follow)
+	if err := b.subscribe(b.space.turns(), b.turns.hear); err != nil {
+		return nil, errors.Join(b.fail(ctx, "open", err, false), b.Close())
+	}
 	if err := b.openSpace(ctx); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}

@@ -51,6 +51,7 @@ type groupState struct {
 	agenda
 
 	start place          // the cursor, as the record was read
+	size  int            // of the record as it was read, and of what was lent since
 	marks map[hash]int64 // recent by ID; nil until it is asked for
 }
 

@@ -33,6 +33,7 @@ type write struct {
 // tx is a step, or several, that are decided together: what they have read, and what they will write. Everything is decided
 // before anything is changed, so that a step that is refused leaves no trace in the steps beside it.
 type tx struct {
+	list    []out // what was to be written
 	b       *Backend
 	run     *run
 	order   []string // of the cells that are written
@@ -186,7 +187,7 @@ func (t *tx) group(topic, name string) (*groupState, error) {
 	if err != nil {
 		return nil, fmt.Errorf("group %q of topic %q: %w", name, topic, err)
 	}
-	s.start = s.cursor
+	s.start, s.size = s.cursor, len(c.data)
 	t.groups[subject] = s
 	return s, nil
 }

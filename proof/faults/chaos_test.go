@@ -10,12 +10,12 @@ import (
 )
 
 // Faults of every kind, one into the other: each strikes while the fleet still works off what the last one has left behind.
-func TestNothingIsLostOrDoubledWhenFaultFollowsOnFault(t *testing.T) {
-	t.Parallel()
+func TestNothingIsLostOrDoubledWhenFaultFollowsOnFault(t *testing.T) { everywhere(t, faultOnFault) }
+
+func faultOnFault(t *testing.T, s *shop) {
 	rounds := scale(1, 10)
-	s := newShop(t, testserver.RedisConfig{})
 	proxy := testserver.NewProxy(t, s.server.Addr())
-	url := "redis://" + proxy.Addr()
+	url := s.through(proxy)
 	p := s.produce(s.open(url), 0)
 	j := s.job()
 	j.URL, j.Remember = url, -1 // no memory of IDs: the loans alone have to tell
@@ -60,10 +60,7 @@ func TestNothingIsLostOrDoubledWhenFaultFollowsOnFault(t *testing.T) {
 			fleet[i].stop()
 			fleet[i] = fresh
 		},
-		func() {
-			s.admin("SCRIPT", "FLUSH")
-			s.admin("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-		},
+		func() { s.site.disturb(s) },
 	}
 	for range rounds {
 		for _, i := range rand.Perm(len(faults)) {

@@ -13,9 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterhq/muster/adapter/redis"
 	"github.com/musterhq/muster/bus"
-	"github.com/musterhq/muster/internal/testserver"
 	"github.com/musterhq/muster/port"
 	"github.com/musterhq/muster/retry"
 )
@@ -44,7 +42,7 @@ var (
 )
 
 // flow is one process with all of the flow: it publishes, and works in both groups until ctx ends.
-func flow(ctx context.Context, b *redis.Backend) error {
+func flow(ctx context.Context, b port.Backend) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	g := bus.Group{
@@ -115,11 +113,14 @@ func unreached(err error) bool {
 	return errors.Is(err, port.ErrUnavailable) || errors.Is(err, port.ErrUncertain)
 }
 
+// patience is how long these wait for an answer.
+const patience = 10 * time.Second
+
 // attempt is a process of the flow, which starts again when it could not reach the server at its start, until ctx ends.
-func attempt(ctx context.Context, c redis.Config) error {
+func attempt(ctx context.Context, url, namespace string) error {
 	for {
 		err := func() error {
-			b, err := redis.Open(ctx, c)
+			b, err := open(ctx, url, namespace, patience)
 			if err != nil {
 				return err
 			}
@@ -133,9 +134,9 @@ func attempt(ctx context.Context, c redis.Config) error {
 
 // cutRun runs the flow with one cut, demands that nothing is wrong at its end, and returns the requests that came through the tap. The
 // cut is not reached when the flow is over before.
-func cutRun(t *testing.T, s *testserver.Server, namespace string, c cut) (requests []string, reached bool) {
+func cutRun(t *testing.T, w wire, s server, namespace string, c cut) (requests []string, reached bool) {
 	t.Helper()
-	watch, err := redis.Open(t.Context(), redis.Config{URL: s.URL(), Namespace: namespace, Timeout: 10 * time.Second})
+	watch, err := open(t.Context(), s.URL(), namespace, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,17 +145,15 @@ func cutRun(t *testing.T, s *testserver.Server, namespace string, c cut) (reques
 			t.Error(err)
 		}
 	}()
-	p := newTap(t, s.Addr(), c)
-	conf := redis.Config{URL: p.url(), Namespace: namespace, Timeout: 10 * time.Second}
-	run := begin(t.Context(), conf)
+	p := newTap(t, w, s.Addr(), c)
+	run := begin(t.Context(), p.url(), namespace)
 	until(t, "the flow comes to its end", func() bool {
 		if !reached && p.isCut() {
 			reached = true
 			if c.dead {
 				// Nothing that its process still does has any effect. Another one goes on.
 				run.end(t)
-				conf.URL = s.URL()
-				run = begin(t.Context(), conf)
+				run = begin(t.Context(), s.URL(), namespace)
 			}
 			if c.kill {
 				s.Kill()
@@ -175,10 +174,10 @@ type running struct {
 	ended chan error
 }
 
-func begin(ctx context.Context, c redis.Config) running {
+func begin(ctx context.Context, url, namespace string) running {
 	ctx, stop := context.WithCancel(ctx)
 	r := running{stop, make(chan error, 1)}
-	go func() { r.ended <- attempt(ctx, c) }()
+	go func() { r.ended <- attempt(ctx, url, namespace) }()
 	return r
 }
 
@@ -192,7 +191,7 @@ func (r running) end(t *testing.T) {
 }
 
 // flowDone reports whether nothing is left to do, and something was done.
-func flowDone(t *testing.T, b *redis.Backend) bool {
+func flowDone(t *testing.T, b port.Backend) bool {
 	groups, done := 0, int64(0)
 	for info, err := range b.Inspect(t.Context(), "flow.*") {
 		if err != nil {
@@ -212,7 +211,7 @@ func flowDone(t *testing.T, b *redis.Backend) bool {
 }
 
 // flowWhole demands that each order took effect once in each hop, and that its failures were counted once.
-func flowWhole(t *testing.T, b *redis.Backend) {
+func flowWhole(t *testing.T, b port.Backend) {
 	t.Helper()
 	var got []string
 	entries, err := b.Read(t.Context(), port.Range{Topic: result.Name, Max: 500})
@@ -255,8 +254,17 @@ func flowWhole(t *testing.T, b *redis.Backend) {
 // of the server, which has what it acknowledged on disk.
 func TestAConnectionThatIsCutAtAnyRequestOfAFlowLosesAndDoublesNothing(t *testing.T) {
 	t.Parallel()
-	s := testserver.Redis(t, testserver.RedisConfig{Appendfsync: "off"})
-	requests, _ := cutRun(t, s, "whole", cut{})
+	for _, w := range wires {
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			cutEverywhere(t, w)
+		})
+	}
+}
+
+func cutEverywhere(t *testing.T, w wire) {
+	s := w.start(t, false)
+	requests, _ := cutRun(t, w, s, "whole", cut{})
 	t.Logf("the flow without a cut sends %d requests: %v", len(requests), requests)
 	var mu sync.Mutex
 	cuts, most := map[string]int{}, len(requests)+scale(4, 20) // a cut brings more requests
@@ -271,9 +279,9 @@ func TestAConnectionThatIsCutAtAnyRequestOfAFlowLosesAndDoublesNothing(t *testin
 					t.Parallel()
 					s := s
 					if c.kill {
-						s = testserver.Redis(t, testserver.RedisConfig{})
+						s = w.start(t, true)
 					}
-					requests, reached := cutRun(t, s, fmt.Sprintf("cut-%d-%v-%v", n, c.after, c.dead), c)
+					requests, reached := cutRun(t, w, s, fmt.Sprintf("cut-%d-%v-%v", n, c.after, c.dead), c)
 					if !reached {
 						return
 					}
@@ -288,7 +296,7 @@ func TestAConnectionThatIsCutAtAnyRequestOfAFlowLosesAndDoublesNothing(t *testin
 		}
 	})
 	t.Logf("cuts by command: %v", cuts)
-	if cuts["EVALSHA"] == 0 {
+	if cuts[w.step] == 0 {
 		t.Error("no step was cut")
 	}
 }

@@ -3,5 +3,5 @@
 // emitted, what was lost and what was done twice, and how long it took until the work went on.
 //
 // It has tests and no code. Worker processes are the test binary itself, which TestMain tells apart by an environment variable.
-// The short form runs with every other test; MUSTER_LONG=1 makes the long form of it, whose figures are in docs/redis.md.
+// The short form runs with every other test; MUSTER_LONG=1 makes the long form of it, whose figures are in docs/redis.md and docs/nats.md.
 package faults

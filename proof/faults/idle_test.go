@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterhq/muster/adapter/redis"
 	"github.com/musterhq/muster/bus"
 	"github.com/musterhq/muster/internal/testserver"
 	"github.com/musterhq/muster/port"
@@ -94,7 +93,7 @@ func (s *shop) looks() int {
 }
 
 // publishTimes publishes n orders one by one to a topic of their own, and tells how long each took.
-func (s *shop) publishTimes(b *redis.Backend, n int) times {
+func (s *shop) publishTimes(b port.Backend, n int) times {
 	s.t.Helper()
 	took := make(times, n)
 	for i := range took {

@@ -5,14 +5,12 @@ package faults_test
 import (
 	"testing"
 	"time"
-
-	"github.com/musterhq/muster/internal/testserver"
 )
 
-func TestWorkersThatAreKilledLoseAndDoubleNothing(t *testing.T) {
-	t.Parallel()
+func TestWorkersThatAreKilledLoseAndDoubleNothing(t *testing.T) { everywhere(t, workersKilled) }
+
+func workersKilled(t *testing.T, s *shop) {
 	messages, kills := scale(2_000, 10_000), scale(4, 20)
-	s := newShop(t, testserver.RedisConfig{})
 	p := s.produce(s.b, messages)
 	j := s.job()
 	fleet := s.fleet(3, j)
@@ -32,9 +30,11 @@ func TestWorkersThatAreKilledLoseAndDoubleNothing(t *testing.T) {
 }
 
 func TestWorkersThatStandStillPastTheirLoanLoseAndDoubleNothing(t *testing.T) {
-	t.Parallel()
+	everywhere(t, workersStandStill)
+}
+
+func workersStandStill(t *testing.T, s *shop) {
 	messages, stops := scale(1_500, 10_000), scale(2, 10)
-	s := newShop(t, testserver.RedisConfig{})
 	p := s.produce(s.b, messages)
 	j := s.job()
 	j.Remember = -1 // no memory of IDs: the loans alone have to tell
@@ -59,8 +59,10 @@ func TestWorkersThatStandStillPastTheirLoanLoseAndDoubleNothing(t *testing.T) {
 
 // The zombie goes through the bus: its keeper, its handler, its settler.
 func TestAZombieOfTheBusLearnsThatItsLoanPassedOnAndEmitsNothing(t *testing.T) {
-	t.Parallel()
-	s := newShop(t, testserver.RedisConfig{})
+	everywhere(t, zombieOfTheBus)
+}
+
+func zombieOfTheBus(t *testing.T, s *shop) {
 	j := s.job()
 	j.Remember = -1
 	j.Shut = true
@@ -92,8 +94,10 @@ func TestAZombieOfTheBusLearnsThatItsLoanPassedOnAndEmitsNothing(t *testing.T) {
 
 // The zombie speaks to the port itself, without any clock of its own: the server alone refuses it.
 func TestAZombieAtThePortIsRefusedItsHeartbeatAndItsSettlement(t *testing.T) {
-	t.Parallel()
-	s := newShop(t, testserver.RedisConfig{})
+	everywhere(t, zombieAtThePort)
+}
+
+func zombieAtThePort(t *testing.T, s *shop) {
 	j := s.job()
 	j.Raw = true
 	zombie, heir := s.start(j), s.start(j)
@@ -129,10 +133,10 @@ func TestAZombieAtThePortIsRefusedItsHeartbeatAndItsSettlement(t *testing.T) {
 	s.settle().whole(t)
 }
 
-func TestAPoisonMessageEndsInTheDeadLettersAndItsNeighboursDoNot(t *testing.T) {
-	t.Parallel()
+func TestAPoisonMessageEndsInTheDeadLettersAndItsNeighboursDoNot(t *testing.T) { everywhere(t, poison) }
+
+func poison(t *testing.T, s *shop) {
 	neighbours, most := scale(100, 1000), scale(2, 5)
-	s := newShop(t, testserver.RedisConfig{})
 	orders := ordinary(neighbours)
 	orders[neighbours/3].Poison = true
 	s.publish(orders...)

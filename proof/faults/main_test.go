@@ -19,6 +19,9 @@ const (
 const parallel = "8"
 
 func TestMain(m *testing.M) {
+	if os.Args[0] == natsName {
+		os.Exit(natsMain())
+	}
 	if text, ok := os.LookupEnv(roleVariable); ok {
 		os.Exit(workerMain(text))
 	}

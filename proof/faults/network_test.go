@@ -4,6 +4,7 @@ package faults_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,13 +37,13 @@ func TestNothingIsLostOrDoubledByAConnectionThatFails(t *testing.T) {
 		{"everything is slow", gap, func(p *testserver.Proxy) { p.Slow(20 * time.Millisecond) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			s := newShop(t, testserver.RedisConfig{})
-			proxy := testserver.NewProxy(t, s.server.Addr())
-			s.strike(proxy, func() {
-				c.fault(proxy)
-				lasting(t, c.lasts)
-				proxy.Restore()
+			everywhere(t, func(t *testing.T, s *shop) {
+				proxy := testserver.NewProxy(t, s.server.Addr())
+				s.strike(proxy, func() {
+					c.fault(proxy)
+					lasting(t, c.lasts)
+					proxy.Restore()
+				})
 			})
 		})
 	}
@@ -66,11 +67,16 @@ func TestNothingIsLostOrDoubledWhenScriptsAreFlushedAndClientsAreKilled(t *testi
 	}
 }
 
+// through is the URL of the server by way of a proxy.
+func (s *shop) through(p *testserver.Proxy) string {
+	return strings.Replace(s.server.URL(), s.server.Addr(), p.Addr(), 1)
+}
+
 // strike lets a fault strike some times under load, and demands that every order took effect once.
 func (s *shop) strike(proxy *testserver.Proxy, fault func()) {
 	s.t.Helper()
 	strikes, between := scale(2, 10), scale(100, 500)
-	url := "redis://" + proxy.Addr()
+	url := s.through(proxy)
 	p := s.produce(s.open(url), 0)
 	j := s.job()
 	j.URL = url

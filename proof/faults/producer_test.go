@@ -9,13 +9,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/musterhq/muster/adapter/redis"
 	"github.com/musterhq/muster/bus"
 	"github.com/musterhq/muster/port"
 )
 
 // publish makes one step of all orders, and again as long as it may not have been made.
-func publish(ctx context.Context, b *redis.Backend, orders ...order) error {
+func publish(ctx context.Context, b port.Backend, orders ...order) error {
 	outs := make([]bus.Out[order], len(orders))
 	for i, o := range orders {
 		outs[i] = bus.Out[order]{ID: fmt.Sprintf("order-%d", o.N), Payload: o}
@@ -54,10 +53,10 @@ type producer struct {
 }
 
 // produce starts a producer of so many orders, 0: without end.
-func (s *shop) produce(b *redis.Backend, most int) *producer { return s.produceFor(b, most, true) }
+func (s *shop) produce(b port.Backend, most int) *producer { return s.produceFor(b, most, true) }
 
 // produceFor is produce, with or without accounts at which workers meet.
-func (s *shop) produceFor(b *redis.Backend, most int, withAccounts bool) *producer {
+func (s *shop) produceFor(b port.Backend, most int, withAccounts bool) *producer {
 	ctx, stop := context.WithCancel(s.t.Context())
 	p := &producer{stop: stop, done: make(chan struct{})}
 	s.t.Cleanup(func() { stop(); <-p.done })

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterhq/muster/adapter/redis"
 	"github.com/musterhq/muster/bus"
 	"github.com/musterhq/muster/internal/testserver"
 	"github.com/musterhq/muster/port"
@@ -25,7 +24,7 @@ func TestTwoProducersThatRetryTheSameIDAfterTheWindowHaveItHandledOnce(t *testin
 		t.Fatal(err)
 	}
 	w := s.start(s.job())
-	producers := []*redis.Backend{s.open(s.server.URL()), s.open(s.server.URL())}
+	producers := []port.Backend{s.open(s.server.URL()), s.open(s.server.URL())}
 	accepted := func() (n int) {
 		var publishing sync.WaitGroup
 		var mu sync.Mutex
@@ -97,7 +96,7 @@ func TestAMessageThatIsRedrivenWithinTheWindowTwiceIsHandledAnewEachTime(t *test
 	s.publish(order{})
 	dead := bus.Dead{Queue: s.b, Topic: inTopic, Group: group}
 	isDead := func() bool { n, err := dead.Count(t.Context()); return err == nil && n == 1 && s.drained() }
-	operators := []*redis.Backend{s.open(s.server.URL()), s.open(s.server.URL())}
+	operators := []port.Backend{s.open(s.server.URL()), s.open(s.server.URL())}
 	redrive := func() {
 		t.Helper()
 		var redriving sync.WaitGroup

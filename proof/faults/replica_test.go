@@ -21,7 +21,7 @@ type blow struct {
 func blows(at site) []blow {
 	cut := func(name string, lasts time.Duration, fault func(*testserver.Proxy)) blow {
 		return blow{name, lasts == 0, func(s *shop, _ []*process, _ int) func() {
-			proxy := s.site.master().Proxy()
+			proxy := s.site.master().(*testserver.Server).Proxy()
 			fault(proxy)
 			lasting(s.t, lasts)
 			proxy.Restore()

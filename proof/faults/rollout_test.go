@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterhq/muster/adapter/redis"
 	"github.com/musterhq/muster/internal/testserver"
 	"github.com/musterhq/muster/port"
 )
@@ -40,10 +39,10 @@ func TestTheMessagesOfADeadWorkerAreTakenOverWhenTheirLoanHasEnded(t *testing.T)
 	t.Logf("taken over after: %v; loan %v", took, lent)
 }
 
-func TestAGracefulStopHandsBackAtOnceAndCountsNothing(t *testing.T) {
-	t.Parallel()
+func TestAGracefulStopHandsBackAtOnceAndCountsNothing(t *testing.T) { everywhere(t, gracefulStop) }
+
+func gracefulStop(t *testing.T, s *shop) {
 	const messages = 10
-	s := newShop(t, testserver.RedisConfig{})
 	j := s.job()
 	j.Loan, j.Grace = never, never
 	j.Workers, j.Ahead, j.Shut = 2, messages-2, true
@@ -93,7 +92,7 @@ func (s *shop) loaned() int64 {
 }
 
 // fetch fetches n messages.
-func (s *shop) fetch(b *redis.Backend, g port.Group, n int) (got []port.Delivery) {
+func (s *shop) fetch(b port.Backend, g port.Group, n int) (got []port.Delivery) {
 	s.t.Helper()
 	for len(got) < n {
 		ds, err := b.Fetch(s.t.Context(), g, n-len(got))
@@ -106,10 +105,12 @@ func (s *shop) fetch(b *redis.Backend, g port.Group, n int) (got []port.Delivery
 }
 
 func TestARollingRestartUnderLoadRedeliversNoFinishedWork(t *testing.T) {
-	t.Parallel()
+	everywhere(t, rollingRestart)
+}
+
+func rollingRestart(t *testing.T, s *shop) {
 	const size = 4
 	rounds, between := scale(2, 10), scale(50, 500)
-	s := newShop(t, testserver.RedisConfig{})
 	p := s.produceFor(s.b, 0, false)
 	j := s.job()
 	j.Loan, j.Grace = never, never // nothing comes back by the end of a loan
@@ -137,9 +138,9 @@ func TestARollingRestartUnderLoadRedeliversNoFinishedWork(t *testing.T) {
 	n.whole(t)
 }
 
-func TestTwoLoanTimesInOneGroupHoldEachItsOwn(t *testing.T) {
-	t.Parallel()
-	s := newShop(t, testserver.RedisConfig{})
+func TestTwoLoanTimesInOneGroupHoldEachItsOwn(t *testing.T) { everywhere(t, twoLoanTimes) }
+
+func twoLoanTimes(t *testing.T, s *shop) {
 	short, patient := s.job(), s.job()
 	patient.Loan = never
 	patient.Raw, short.Raw = true, true

@@ -9,9 +9,10 @@ import (
 )
 
 // killed kills the server under load, again and again, and tells what became of the orders.
-func killed(t *testing.T, c testserver.RedisConfig) tally {
+func (s *shop) killed() tally {
+	t := s.t
+	t.Helper()
 	kills, between := scale(3, 10), scale(200, 1000)
-	s := newShop(t, c)
 	p := s.produce(s.open(s.server.URL()), 0)
 	s.fleet(3, s.job())
 	var recovered times
@@ -28,16 +29,15 @@ func killed(t *testing.T, c testserver.RedisConfig) tally {
 	return n
 }
 
-func TestAServerThatIsKilledUnderLoadLosesNothingWithAppendfsyncAlways(t *testing.T) {
-	t.Parallel()
-	n := killed(t, testserver.RedisConfig{Appendfsync: "always"})
-	n.whole(t)
+// Redis with appendfsync always, NATS with sync_interval always.
+func TestAServerThatIsKilledUnderLoadAndSyncsEveryWriteLosesNothing(t *testing.T) {
+	everywhere(t, func(t *testing.T, s *shop) { s.killed().whole(t) })
 }
 
 // What was acknowledged in the last moments may be lost: the count is told. What is left is whole: an order that was lost and one
 // whose effects were lost with their acknowledgement, so that it was handled again, are no doubles.
 func TestAServerThatIsKilledUnderLoadDoublesNothingWithAppendfsyncEverysec(t *testing.T) {
 	t.Parallel()
-	n := killed(t, testserver.RedisConfig{Appendfsync: "everysec"})
+	n := newShop(t, testserver.RedisConfig{Appendfsync: "everysec"}).killed()
 	n.sound(t)
 }

@@ -3,11 +3,14 @@
 package faults_test
 
 import (
+	"context"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/musterhq/muster/adapter/nats"
 	"github.com/musterhq/muster/adapter/redis"
 	"github.com/musterhq/muster/internal/testserver"
 	"github.com/musterhq/muster/port"
@@ -20,9 +23,9 @@ const accounts = 100
 type shop struct {
 	t         *testing.T
 	site      site
-	server    *testserver.Server // that has the orders at the beginning
-	b         *redis.Backend     // the observer's, straight to the server where there is one
-	published int                // orders whose publishing was acknowledged, 1 to published
+	server    server       // that has the orders at the beginning
+	b         port.Backend // the observer's, straight to the server where there is one
+	published int          // orders whose publishing was acknowledged, 1 to published
 	endings   []ending
 	billed    map[int]time.Time // of each order: its last bill, by settle
 
@@ -45,10 +48,18 @@ func newShopAt(t *testing.T, at site) *shop {
 	return s
 }
 
+// open opens the backend of a URL. A namespace and a time to wait for an answer that are zero are the adapter's defaults.
+func open(ctx context.Context, url, namespace string, answer time.Duration) (port.Backend, error) {
+	if strings.HasPrefix(url, "nats://") {
+		return nats.Open(ctx, nats.Config{URL: url, Namespace: namespace, Timeout: answer})
+	}
+	return redis.Open(ctx, redis.Config{URL: url, Namespace: namespace, Timeout: answer})
+}
+
 // open opens a backend that fails fast.
-func (s *shop) open(url string) *redis.Backend {
+func (s *shop) open(url string) port.Backend {
 	s.t.Helper()
-	b, err := redis.Open(s.t.Context(), redis.Config{URL: url, Timeout: answer})
+	b, err := open(s.t.Context(), url, "", answer)
 	if err != nil {
 		s.t.Fatal(err)
 	}

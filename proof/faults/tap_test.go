@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/musterhq/muster/internal/testserver"
 )
 
 // cut says what happens at the request that a tap is told to cut at.
@@ -24,9 +26,30 @@ type cut struct {
 	kill  bool // the server is killed then, and restarted
 }
 
-// tap stands between a client and a Redis server, reads what the client asks, and cuts the connection at one request.
+// wire is the protocol that a client speaks with a kind of server.
+type wire struct {
+	name   string
+	scheme string
+	start  func(t *testing.T, synced bool) server // one that syncs every write, or not before it must
+	// request reads one command of a client. What has no name is passed on and not counted.
+	request func(in *bufio.Reader) (raw []byte, command string, err error)
+	step    string // the command that carries a step
+}
+
+var wires = []wire{
+	{"Redis", "redis", func(t *testing.T, synced bool) server {
+		if synced {
+			return testserver.Redis(t, testserver.RedisConfig{})
+		}
+		return testserver.Redis(t, testserver.RedisConfig{Appendfsync: "off"})
+	}, redisRequest, "EVALSHA"},
+	{"NATS", "nats", func(t *testing.T, synced bool) server { return newNATS(t, synced) }, natsRequest, "HPUB batch"},
+}
+
+// tap stands between a client and a server, reads what the client asks, and cuts the connection at one request.
 type tap struct {
 	t      *testing.T
+	wire   wire
 	target string
 	listen net.Listener
 	wg     sync.WaitGroup
@@ -39,13 +62,13 @@ type tap struct {
 	links    map[net.Conn]bool
 }
 
-func newTap(t *testing.T, target string, c cut) *tap {
+func newTap(t *testing.T, w wire, target string, c cut) *tap {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &tap{t: t, target: target, listen: l, cut: c, done: make(chan struct{}), links: map[net.Conn]bool{}}
+	p := &tap{t: t, wire: w, target: target, listen: l, cut: c, done: make(chan struct{}), links: map[net.Conn]bool{}}
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
 		p.close(l)
@@ -55,7 +78,7 @@ func newTap(t *testing.T, target string, c cut) *tap {
 	return p
 }
 
-func (p *tap) url() string { return "redis://" + p.listen.Addr().String() }
+func (p *tap) url() string { return p.wire.scheme + "://" + p.listen.Addr().String() }
 
 // seen are the requests that came so far.
 func (p *tap) seen() []string {
@@ -154,7 +177,7 @@ func (p *tap) serve(client *net.TCPConn) {
 
 	in := bufio.NewReaderSize(client, 64<<10)
 	for {
-		raw, command, err := request(in)
+		raw, command, err := p.wire.request(in)
 		if err != nil {
 			return
 		}
@@ -182,6 +205,9 @@ func (p *tap) serve(client *net.TCPConn) {
 func (p *tap) note(command string) (bool, cut) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if command == "" {
+		return false, p.cut
+	}
 	p.requests = append(p.requests, command)
 	return len(p.requests) == p.cut.at, p.cut
 }
@@ -198,8 +224,8 @@ func (p *tap) carryOut(server *net.TCPConn, raw []byte) {
 	}
 }
 
-// request reads one command of a client: an array of bulk strings.
-func request(in *bufio.Reader) (raw []byte, command string, err error) {
+// redisRequest is an array of bulk strings.
+func redisRequest(in *bufio.Reader) (raw []byte, command string, err error) {
 	var b bytes.Buffer
 	number := func(sign byte) (int, error) {
 		line, err := in.ReadString('\n')
@@ -228,4 +254,34 @@ func request(in *bufio.Reader) (raw []byte, command string, err error) {
 		}
 	}
 	return b.Bytes(), command, err
+}
+
+// natsRequest is a line, and behind that of PUB and HPUB as many bytes as its last word says, and a line break. Only these two are
+// counted: an operation in the stream, by the kind of its subject, or a question to JetStream.
+func natsRequest(in *bufio.Reader) (raw []byte, command string, err error) {
+	line, err := in.ReadString('\n')
+	if err != nil {
+		return nil, "", err
+	}
+	words := strings.Fields(line)
+	if len(words) < 3 || words[0] != "PUB" && words[0] != "HPUB" {
+		return []byte(line), "", nil
+	}
+	n, err := strconv.Atoi(words[len(words)-1])
+	if err != nil {
+		return nil, "", fmt.Errorf("tap: %q is no request", line)
+	}
+	raw = append([]byte(line), make([]byte, n+2)...)
+	if _, err := io.ReadFull(in, raw[len(line):]); err != nil {
+		return nil, "", err
+	}
+	switch subject := strings.Split(words[1], "."); {
+	case subject[0] == "$JS":
+		command = strings.Join(subject[2:len(subject)-1], " ")
+	case bytes.Contains(raw, []byte("Nats-Batch-Id")):
+		command = words[0] + " batch"
+	default:
+		command = words[0] + " " + subject[2]
+	}
+	return raw, command, nil
 }

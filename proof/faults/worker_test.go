@@ -16,7 +16,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/musterhq/muster/adapter/redis"
 	"github.com/musterhq/muster/bus"
 	"github.com/musterhq/muster/port"
 	"github.com/musterhq/muster/retry"
@@ -76,7 +75,7 @@ type event struct {
 // worker is a worker process, from the inside.
 type worker struct {
 	job  job
-	b    *redis.Backend
+	b    port.Backend
 	open chan struct{} // closed when handlings need not wait any more
 	told chan string   // further commands
 
@@ -132,7 +131,7 @@ func (w *worker) say(e event) {
 func (w *worker) run(ctx context.Context) (err error) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	for {
-		w.b, err = redis.Open(ctx, redis.Config{URL: w.job.URL, Namespace: w.job.Namespace, Timeout: w.job.Answer})
+		w.b, err = open(ctx, w.job.URL, w.job.Namespace, w.job.Answer)
 		if !errors.Is(err, port.ErrUnavailable) || ctx.Err() != nil {
 			break
 		}
