@@ -37,6 +37,7 @@ type Act struct {
 	Fence  string // the register has tokens of this name
 	Token  uint64
 	Shared bool   // of a term: with others that share it
+	Late   bool   // of a term's begin: the place in the queue had been lost meanwhile
 	Value  string // written or read
 	Got    string // of what is done to the register
 	Sure   bool   // Guard said that all of it happened within the term

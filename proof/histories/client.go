@@ -108,8 +108,8 @@ func (c *Client) hold(ctx context.Context, w *wish) error {
 // term acts through Guard until ctx ends or it has stayed long enough. Beside it somebody acts without looking at anything.
 func (c *Client) term(ctx context.Context, w *wish, t cluster.Term) error {
 	begun := now()
-	w.begin(begun)
-	c.tell(w, Act{What: Begins, Fence: t.Fence().Name, Token: t.Token, Call: w.called, Return: begun})
+	late := w.begin(begun)
+	c.tell(w, Act{What: Begins, Fence: t.Fence().Name, Token: t.Token, Late: late, Call: w.called, Return: begun})
 	var n atomic.Int64
 	if c.Past > 0 {
 		past, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -233,7 +233,7 @@ type wish struct {
 
 	mu      sync.Mutex
 	begun   bool
-	ticket  string // its nonce; "": none yet
+	ticket  uint64 // its token; 0: none yet
 	certain int64  // until when the ticket is there
 }
 
@@ -243,20 +243,28 @@ func (c *Client) wish() *wish {
 	return w
 }
 
-// begin notes that there is a term. Who drew no ticket was in the queue all the same, and alone.
-func (w *wish) begin(at int64) {
+// begin notes that there is a term. Who drew no ticket was in the queue all the same, and alone. It reports whether the ticket had been
+// lost: then a request that was sent before was late, and nobody could know whom it would meet.
+func (w *wish) begin(at int64) (late bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.begun = true; w.ticket == "" && RulesOf(w.c.Way).Fair {
+	w.begun = true
+	switch {
+	case !RulesOf(w.c.Way).Fair:
+	case w.ticket == 0:
 		w.c.tell(w, Act{What: Queues, Call: w.called, Return: at})
+	case w.certain < at:
+		w.c.tell(w, Act{What: Leaves, Call: w.certain, Return: at})
+		return true
 	}
+	return false
 }
 
 // over tells that a wish in the queue came to nothing.
 func (w *wish) over() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.begun && w.ticket != "" {
+	if !w.begun && w.ticket != 0 {
 		w.c.tell(w, Act{What: Leaves, Call: min(w.certain, now()), Return: now()})
 	}
 }
@@ -273,14 +281,14 @@ func (w *wish) Acquire(ctx context.Context, want port.Lease, ttl time.Duration) 
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.ticket != want.Nonce {
+	if w.ticket != got.Token { // also of the same nonce, when the one before had run out
 		since := w.called
-		if w.ticket != "" {
+		if w.ticket != 0 {
 			since = min(w.certain, now())
 			w.c.tell(w, Act{What: Leaves, Call: since, Return: now()})
 		}
 		w.c.tell(w, Act{What: Queues, Call: since, Return: now()})
-		w.ticket, w.certain = want.Nonce, 0
+		w.ticket, w.certain = got.Token, 0
 	}
 	w.certain = max(w.certain, sent+certain(ttl))
 	return got, nil
@@ -293,7 +301,7 @@ func (w *wish) Renew(ctx context.Context, ttl time.Duration, held ...port.Lease)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, l := range held {
-		if l.Nonce == w.ticket && errs[i] == nil {
+		if errs[i] == nil && strings.HasPrefix(l.Name, tickets) && l.Token == w.ticket {
 			w.certain = max(w.certain, sent+certain(ttl))
 		}
 	}
@@ -304,7 +312,7 @@ func (w *wish) Renew(ctx context.Context, ttl time.Duration, held ...port.Lease)
 func (w *wish) Release(ctx context.Context, held ...port.Lease) []error {
 	w.mu.Lock()
 	for _, l := range held {
-		if l.Nonce == w.ticket {
+		if strings.HasPrefix(l.Name, tickets) {
 			w.certain = min(w.certain, now())
 		}
 	}

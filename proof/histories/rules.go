@@ -115,7 +115,8 @@ func (r Rules) begin(now state, a Act) (bool, any) {
 	if !a.Shared && len(now.in) >= r.Slots {
 		return false, now
 	}
-	if r.Fair && (len(now.queue) == 0 || now.queue[0] != a.Who) {
+	turn := r.Fair && !a.Late
+	if turn && (len(now.queue) == 0 || now.queue[0] != a.Who) {
 		return false, now
 	}
 	s, reg := now.register(a.Fence)
@@ -130,7 +131,7 @@ func (r Rules) begin(now state, a Act) (bool, any) {
 		i = len(s.in)
 	}
 	s.in = slices.Insert(slices.Clone(s.in), i, h)
-	if r.Fair {
+	if turn {
 		s.queue = s.queue[1:]
 	}
 	return true, s
