@@ -1,20 +1,35 @@
 module github.com/musterhq/muster/proof
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/anishathalye/porcupine v1.3.1
 	github.com/maypok86/otter/v2 v2.4.0
 	github.com/musterhq/muster v0.0.0
+	github.com/musterhq/muster/adapter/nats v0.0.0
 	github.com/musterhq/muster/adapter/redis v0.0.0
 	github.com/musterhq/muster/cache v0.0.0
+	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/redis/rueidis v1.0.79
 )
 
-require golang.org/x/sys v0.47.0 // indirect
+require (
+	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
+	github.com/google/go-tpm v0.9.8 // indirect
+	github.com/klauspost/compress v1.20.3 // indirect
+	github.com/minio/highwayhash v1.0.4 // indirect
+	github.com/nats-io/jwt/v2 v2.8.2 // indirect
+	github.com/nats-io/nats.go v1.55.0 // indirect
+	github.com/nats-io/nkeys v0.4.16 // indirect
+	github.com/nats-io/nuid v1.0.1 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/time v0.16.0 // indirect
+)
 
 replace (
 	github.com/musterhq/muster => ../
+	github.com/musterhq/muster/adapter/nats => ../adapter/nats
 	github.com/musterhq/muster/adapter/redis => ../adapter/redis
 	github.com/musterhq/muster/cache => ../cache
 )

@@ -102,7 +102,7 @@ func TestEachModelCatchesALockThatBreaksItsRule(t *testing.T) {
 			t.Parallel()
 			p.clients, p.lasts = 5, 10*playTTL
 			h, _ := p.history(t)
-			if verdict := porcupine.CheckOperationsTimeout(histories.RulesOf(p.way).Model(), h.Operations(), time.Minute); verdict != porcupine.Illegal {
+			if verdict := porcupine.CheckOperationsTimeout(histories.RulesOf(p.way).Model(), h.Operations(0), time.Minute); verdict != porcupine.Illegal {
 				t.Errorf("the history is %v", verdict)
 			}
 			p.leases, p.backend, p.slots = nil, nil, 0

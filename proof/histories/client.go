@@ -92,6 +92,7 @@ func (c *Client) hold(ctx context.Context, w *wish) error {
 		return cluster.Lead(ctx, w, cluster.Candidate{Election: name, ID: c.ID, TTL: c.TTL, Log: log}, func(ctx context.Context, t cluster.Term) error {
 			err := c.term(ctx, next, t)
 			next = c.wish()
+			next.asks = w.asks
 			return err
 		})
 	case Semaphore:
@@ -109,7 +110,7 @@ func (c *Client) hold(ctx context.Context, w *wish) error {
 func (c *Client) term(ctx context.Context, w *wish, t cluster.Term) error {
 	begun := now()
 	late := w.begin(begun)
-	c.tell(w, Act{What: Begins, Fence: t.Fence().Name, Token: t.Token, Late: late, Call: w.called, Return: begun})
+	c.tell(w, Act{What: Begins, Fence: t.Fence().Name, Token: t.Token, Late: late, Call: w.asks.of(t.Fence().Name), Return: begun})
 	var n atomic.Int64
 	if c.Past > 0 {
 		past, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -190,7 +191,7 @@ func (c *Client) touch(ctx context.Context, w *wish, t cluster.Term, a Act, guar
 		}
 		change := port.Change{Key: "register/" + fence.Name, Value: []byte(a.Value), Fence: fence}
 		if a.What == Marks {
-			change.Key = "mark/" + fence.Name
+			change.Key += "/mark" // of the register's family, which keeps the tokens
 		}
 		done, err := c.Backend.Apply(ctx, change)
 		a.Return = now()
@@ -230,6 +231,7 @@ type wish struct {
 	who    string
 	shared bool
 	called int64
+	asks   *asks
 
 	mu      sync.Mutex
 	begun   bool
@@ -238,7 +240,7 @@ type wish struct {
 }
 
 func (c *Client) wish() *wish {
-	w := &wish{Leases: c.Leases, c: c, who: fmt.Sprintf("%s#%d", c.ID, c.wishes.Add(1)), called: now()}
+	w := &wish{Leases: c.Leases, c: c, who: fmt.Sprintf("%s#%d", c.ID, c.wishes.Add(1)), called: now(), asks: &asks{last: map[string]ask{}}}
 	w.shared = c.Way == ReadWrite && rand.IntN(3) > 0
 	return w
 }
@@ -274,8 +276,10 @@ const tickets = "share." + name + ".q."
 // Acquire sees the ticket that is drawn, and tells of the place in the queue that is had from then on. Who drew one before has lost that,
 // at the earliest when it was not certain any more.
 func (w *wish) Acquire(ctx context.Context, want port.Lease, ttl time.Duration) (port.Lease, error) {
+	w.asks.sent(want)
 	sent := now()
 	got, err := w.Leases.Acquire(ctx, want, ttl)
+	w.asks.told(want, err)
 	if err != nil || !strings.HasPrefix(want.Name, tickets) {
 		return got, err
 	}
@@ -318,6 +322,41 @@ func (w *wish) Release(ctx context.Context, held ...port.Lease) []error {
 	}
 	w.mu.Unlock()
 	return w.Leases.Release(ctx, held...)
+}
+
+// asks are the requests for leases, by name.
+type asks struct {
+	mu   sync.Mutex
+	last map[string]ask
+}
+
+// ask is a request that may have got the lease, and those that repeated it.
+type ask struct {
+	nonce string
+	since int64 // when the first of them was sent
+}
+
+func (a *asks) sent(want port.Lease) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.last[want.Name].nonce != want.Nonce {
+		a.last[want.Name] = ask{want.Nonce, now()}
+	}
+}
+
+func (a *asks) told(want port.Lease, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if errors.Is(err, port.ErrHeld) {
+		delete(a.last, want.Name) // this one did not get it, and neither had those before
+	}
+}
+
+// of is when the lease that is held was asked for.
+func (a *asks) of(name string) int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.last[name].since
 }
 
 // certain is for how long a lease is there after it was asked for, by a clock that runs up to 1 % slow, and a store that counts milliseconds.

@@ -188,7 +188,7 @@ func (m *mishaps) add(h *histories.History, o *mishaps) {
 // judge is porcupine's verdict.
 func judge(t *testing.T, r histories.Rules, h *histories.History) porcupine.CheckResult {
 	t.Helper()
-	verdict, info := porcupine.CheckOperationsVerbose(r.Model(), h.Operations(), 2*time.Minute)
+	verdict, info := porcupine.CheckOperationsVerbose(r.Model(), h.Operations(0), 2*time.Minute)
 	if verdict != porcupine.Ok {
 		picture := filepath.Join(t.ArtifactDir(), "history.html")
 		if err := porcupine.VisualizePath(r.Model(), info, picture); err != nil {

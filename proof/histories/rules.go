@@ -2,6 +2,7 @@ package histories
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/anishathalye/porcupine"
@@ -18,8 +19,9 @@ type Rules struct {
 func (r Rules) Model() porcupine.Model {
 	r.Slots = max(r.Slots, 1)
 	return porcupine.Model{
-		Init:  func() any { return state{} },
-		Equal: func(a, b any) bool { return a.(state).equal(b.(state)) },
+		Init:      func() any { return state{} },
+		Partition: r.parts,
+		Equal:     func(a, b any) bool { return a.(state).equal(b.(state)) },
 		Step: func(now, input, _ any) (bool, any) {
 			s, a := now.(state), input.(Act)
 			switch a.What {
@@ -43,6 +45,25 @@ func (r Rules) Model() porcupine.Model {
 		},
 		DescribeState: func(s any) string { return fmt.Sprintf("%+v", s) },
 	}
+}
+
+// parts are a history's, each of which is linearizable alone: what concerns one slot each, and, where there are several, that they are not
+// too many.
+func (r Rules) parts(history []porcupine.Operation) [][]porcupine.Operation {
+	if r.Slots == 1 {
+		return [][]porcupine.Operation{history}
+	}
+	var many []porcupine.Operation
+	slots := map[string][]porcupine.Operation{}
+	for _, op := range history {
+		a := op.Input.(Act)
+		slots[a.Fence] = append(slots[a.Fence], op)
+		if a.What == Begins || a.What == Ends {
+			op.Input = Act{What: a.What, Who: a.Who}
+			many = append(many, op)
+		}
+	}
+	return append(slices.Collect(maps.Values(slots)), many)
 }
 
 // state is who holds the lock, who waits for it, and what its registers have seen. It is never changed, only replaced.
@@ -107,7 +128,7 @@ func (r Rules) begin(now state, a Act) (bool, any) {
 	for _, h := range now.in {
 		switch {
 		case a.Shared && h.shared && h.token == a.Token:
-		case r.Slots > 1 && h.fence != a.Fence:
+		case r.Slots > 1 && a.Fence == "": // of any slot
 		default:
 			return false, now
 		}
@@ -120,7 +141,7 @@ func (r Rules) begin(now state, a Act) (bool, any) {
 		return false, now
 	}
 	s, reg := now.register(a.Fence)
-	if a.Token < reg.last || a.Token == reg.last && !(a.Shared && reg.shared) {
+	if a.Fence != "" && (a.Token < reg.last || a.Token == reg.last && !(a.Shared && reg.shared)) {
 		return false, now
 	}
 	reg.last, reg.shared = a.Token, a.Shared
