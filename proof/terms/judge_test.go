@@ -20,6 +20,15 @@ type figures struct {
 	Loose    int // acts past Guard
 	Refused  int // of these, by their stale token
 	Stale    int // taken by the register although the register had taken a larger token before
+
+	Crash  time.Duration // from a holder's crash to the next term, at the most
+	Judged int           // operations of the history that was found linearizable
+}
+
+func (f *figures) add(o figures) {
+	f.Terms, f.Shared, f.Overlaps, f.Within = f.Terms+o.Terms, f.Shared+o.Shared, f.Overlaps+o.Overlaps, f.Within+o.Within
+	f.After, f.Loose, f.Refused, f.Stale = f.After+o.After, f.Loose+o.Loose, f.Refused+o.Refused, f.Stale+o.Stale
+	f.Crash, f.Judged = max(f.Crash, o.Crash), f.Judged+o.Judged
 }
 
 // taking is a token that a register took, by when the answer was there at the latest.
