@@ -40,7 +40,10 @@ func (r Rules) Model() porcupine.Model {
 			return s.touch(a)
 		},
 		DescribeOperation: func(input, _ any) string {
-			a := input.(Act)
+			a, ok := input.(Act)
+			if !ok {
+				return "" // of a note that the picture makes
+			}
 			return fmt.Sprintf("%s: %s %s %d %q %s sure %t shared %t", a.Who, a.What, a.Fence, a.Token, a.Value, a.Got, a.Sure, a.Shared)
 		},
 		DescribeState: func(s any) string { return fmt.Sprintf("%+v", s) },
