@@ -126,7 +126,10 @@ func (h *History) untold(acts []Act) (more []Act) {
 	for _, a := range acts {
 		if a.What == Reads && a.Value != "" && !written[a.Value] {
 			who, _, _ := strings.Cut(a.Value, "/")
-			b := begun[who]
+			b, ok := begun[who]
+			if !ok {
+				continue // nobody's: the model says so
+			}
 			b.What, b.Value, b.Got, b.Call = Writes, a.Value, Unknown, b.Return
 			written[a.Value] = true
 			more = append(more, b)
