@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/musterhq/muster/port"
 	"github.com/musterhq/muster/proof/histories"
 )
 
@@ -42,6 +43,9 @@ func candidate(text string) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	b, err := openAt(ctx, j.URL)
+	for (errors.Is(err, port.ErrUnavailable) || errors.Is(err, port.ErrUncertain)) && pause(ctx, 100*time.Millisecond) {
+		b, err = openAt(ctx, j.URL) // a busy machine may need more than the second that an answer has
+	}
 	if err != nil {
 		return err
 	}

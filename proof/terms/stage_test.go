@@ -93,6 +93,12 @@ func (s *stage) start(id string) *process {
 	go p.hear(told)
 	s.t.Cleanup(p.kill)
 	until(s.t, "candidate "+id+" opens its backend", func() bool {
+		select {
+		case <-p.done:
+			said, err := os.ReadFile(log.Name())
+			s.t.Fatalf("candidate %s has ended: %s%v", id, said, err)
+		default:
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.ready[id]
