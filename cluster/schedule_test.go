@@ -252,7 +252,8 @@ func (s *stage) live(ctx context.Context, b *memory.Backend, r *rand.Rand, i, li
 	defer wg.Wait()
 	id := fmt.Sprintf("%d.%d", i, life)
 	jump := new(hold.Jump)
-	w := world{clock: hold.Clock{Jump: jump}, random: seeded(s.hash("random", i, life))}
+	// Chance is a matter of the time, so that it is the same whoever of those who run at one moment asks first.
+	w := world{clock: hold.Clock{Jump: jump}, random: func() float64 { return s.chance("random", i, life, s.moment()).Float64() }}
 	var handle *memory.Backend
 	die := func() {
 		s.mu.Lock()
@@ -262,12 +263,7 @@ func (s *stage) live(ctx context.Context, b *memory.Backend, r *rand.Rand, i, li
 		s.mu.Unlock()
 		crash()
 	}
-	// Which question it is counts by name: the ticket of a queue is given back beside other requests.
-	asked := &counter{}
-	handle = b.Open(memory.Config{Fault: func(op memory.Op) memory.Fault {
-		asked.ask(memory.Op{Name: op.Name + op.Point.String()})
-		return s.fault(op, asked.of(op.Name+op.Point.String()), i, life, die)
-	}})
+	handle = b.Open(memory.Config{Fault: func(op memory.Op) memory.Fault { return s.fault(op, i, life, die) }})
 	// The process's clock is up to 0.9 % slow or fast, and now and then it is stopped for a while.
 	wg.Go(func() {
 		r := s.chance("clock", i, life)
@@ -290,7 +286,7 @@ func (s *stage) live(ctx context.Context, b *memory.Backend, r *rand.Rand, i, li
 			l = &usher{Leases: handle, s: s, all: b, id: id}
 		}
 		err := s.kind.run(ctx, l, id, w, func(ctx context.Context, term Term) error { return s.act(ctx, r, id, term) })
-		if errors.Is(err, port.ErrClosed) {
+		if errors.Is(err, port.ErrClosed) || ctx.Err() != nil { // of one that crashed either comes first
 			return
 		}
 		nap(ctx, time.Duration(r.Int64N(int64(200*time.Millisecond))))
@@ -370,9 +366,9 @@ func (s *stage) act(ctx context.Context, r *rand.Rand, id string, term Term) err
 	return nil
 }
 
-// fault is what goes wrong with an operation: a matter of the seed, the process and the number of its question.
-func (s *stage) fault(op memory.Op, n, i, life int, die func()) memory.Fault {
-	r := s.chance("fault "+op.Name+" "+op.Point.String(), i, life, n)
+// fault is what goes wrong with an operation: a matter of the seed, the process and the time.
+func (s *stage) fault(op memory.Op, i, life int, die func()) memory.Fault {
+	r := s.chance("fault "+op.Name+" "+op.Point.String(), i, life, s.moment())
 	f := memory.Fault{Delay: time.Duration(1 + r.Int64N(int64(2*time.Millisecond)))} // no two things at the same moment
 	if !s.wild() {
 		return f
@@ -434,6 +430,9 @@ func (s *stage) mishap(f memory.Fault, r *rand.Rand, life int, die func()) memor
 }
 
 func (s *stage) shares(id string) bool { return s.kind.reads != nil && s.kind.reads(id) }
+
+// moment is the time since the beginning.
+func (s *stage) moment() int { return int(time.Since(s.start)) }
 
 func (s *stage) wild() bool { return time.Since(s.start) < s.calm }
 

@@ -225,7 +225,7 @@ func spawn(cmd *exec.Cmd, log string) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+	cmd.Env = append(cmd.Environ(), "LC_ALL=C", "TZ=UTC")
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}

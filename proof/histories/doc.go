@@ -1,6 +1,7 @@
-// Package histories records what concurrent clients were told while their connections failed and their server was killed, and
-// asks porcupine whether there is an order of these calls, true to their times, that a plain map and a plain lock would have answered
-// in the same way: whether the store is linearizable, the calls of unknown outcome included.
+// Package histories asks porcupine whether what concurrent clients were told, while their connections failed, while they died, and while
+// their server was killed, could have been answered in some order, true to the times, by a plain thing that keeps the rules: whether
+// keys, leases, and the locks that stand on them are linearizable, the calls of unknown outcome included.
 //
-// It has tests and no code.
+// [Client] is a client of a lock, [History] is what clients tell, [Rules] the rules of a lock as a model. The tests of this package play clients on the
+// memory backend in virtual time, and on a server whose connections break; proof/terms has clients that are processes.
 package histories

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/musterhq/muster/adapter/redis"
 	"github.com/musterhq/muster/cluster"
 	"github.com/musterhq/muster/internal/testserver"
 	"github.com/musterhq/muster/port"
@@ -22,14 +21,28 @@ import (
 
 func open(t testing.TB, s *testserver.Server) port.Backend {
 	t.Helper()
-	return openWith(t, redis.Config{URL: s.URL()})
+	b, err := openAt(t.Context(), s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
 }
+
+// election is what the candidates of this process run for.
+const election = "proof"
 
 // From the return of one leader's function to the beginning of the next one's, on two connections.
 func BenchmarkHandOver(b *testing.B) {
-	server := testserver.Redis(b, testserver.RedisConfig{})
-	both := []port.Backend{open(b, server), open(b, server)}
-	b.Run("resign", func(b *testing.B) { handOver(b, both) })
+	for name, server := range backends() {
+		s := server(b)
+		both := []port.Backend{open(b, s), open(b, s)}
+		b.Run(name, func(b *testing.B) { handOver(b, both) })
+	}
 }
 
 func handOver(b *testing.B, both []port.Backend) {
@@ -74,9 +87,10 @@ func handOver(b *testing.B, both []port.Backend) {
 
 // A thousand leases that one process holds and does nothing with, for a second each time.
 func BenchmarkIdleLeases(b *testing.B) {
-	server := testserver.Redis(b, testserver.RedisConfig{})
-	store := &counted{Leases: open(b, server)}
-	b.Run("1000", func(b *testing.B) { idleLeases(b, store, 1000) })
+	for name, server := range backends() {
+		store := &counted{Leases: open(b, server(b))}
+		b.Run(name, func(b *testing.B) { idleLeases(b, store, 1000) })
+	}
 }
 
 func idleLeases(b *testing.B, store *counted, held int) {
@@ -112,15 +126,42 @@ func idleLeases(b *testing.B, store *counted, held int) {
 	wg.Wait()
 }
 
-// counted counts the renewals that are asked for.
+// counted counts the calls that are made.
 type counted struct {
 	port.Leases
 	calls atomic.Int64
 }
 
+func (c *counted) Acquire(ctx context.Context, want port.Lease, ttl time.Duration) (port.Lease, error) {
+	c.calls.Add(1)
+	return c.Leases.Acquire(ctx, want, ttl)
+}
+
+func (c *counted) Holders(ctx context.Context, prefix string) ([]port.Lease, error) {
+	c.calls.Add(1)
+	return c.Leases.Holders(ctx, prefix)
+}
+
+func (c *counted) Release(ctx context.Context, held ...port.Lease) []error {
+	c.calls.Add(1)
+	return c.Leases.Release(ctx, held...)
+}
+
 func (c *counted) Renew(ctx context.Context, ttl time.Duration, held ...port.Lease) ([]port.Lease, []error) {
 	c.calls.Add(1)
 	return c.Leases.Renew(ctx, ttl, held...)
+}
+
+// pause waits for d; false when ctx ends before.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // cpu is the processor time that this process has used.

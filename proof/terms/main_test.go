@@ -4,6 +4,7 @@ package terms_test
 
 import (
 	"context"
+	"flag"
 	"os"
 	"testing"
 	"time"
@@ -14,16 +15,32 @@ const (
 	longVariable = "MUSTER_LONG"            // set: the long form
 )
 
+// These tests wait for leases to run out more than they compute, so more of them run at a time than there are processors.
+const parallel = "8"
+
 func TestMain(m *testing.M) {
 	if text, ok := os.LookupEnv(roleVariable); ok {
 		os.Exit(candidateMain(text))
 	}
+	if text, ok := os.LookupEnv(serverVariable); ok {
+		os.Exit(serverMain(text))
+	}
+	flag.Parse()
+	set := false
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
+	if !set {
+		if err := flag.Set("test.parallel", parallel); err != nil {
+			panic(err)
+		}
+	}
 	os.Exit(m.Run())
 }
 
+func long() bool { return os.Getenv(longVariable) != "" }
+
 // scale is how much of something there is in this form of the tests.
 func scale(short, large int) int {
-	if os.Getenv(longVariable) != "" {
+	if long() {
 		return large
 	}
 	return short

@@ -70,14 +70,17 @@ func TestWhatIsLeftOfALeaseWhenAReplicaIsPromoted(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		config    redis.Config
-		behind    bool // the replica does not have the grant when it is promoted
-		exclusive bool // no two terms overlap
+		has       string // what the replica has of it when it is promoted: nothing, all, or the grant without the renewals of the last TTL
+		exclusive bool   // no two terms overlap
 	}{
-		{"the replica has not got the grant, and nothing is configured", redis.Config{}, true, false},
-		{"the replica has not got the grant, and there is a quarantine", redis.Config{Quarantine: promotionTTL}, true, true},
-		{"the replica has the grant", redis.Config{}, false, true},
-		{"the replica has the grant because it has to", redis.Config{Replicas: 1}, false, true},
-		{"both are configured", redis.Config{Replicas: 1, Quarantine: promotionTTL}, false, true},
+		{"the replica has not got the grant, and nothing is configured", redis.Config{}, "nothing", false},
+		{"the replica has not got the grant, and there is a quarantine", redis.Config{Quarantine: promotionTTL}, "nothing", true},
+		{"the replica has the grant", redis.Config{}, "all", true},
+		{"the replica has the grant because it has to", redis.Config{Replicas: 1}, "all", true},
+		{"both are configured", redis.Config{Replicas: 1, Quarantine: promotionTTL}, "all", true},
+		{"the replica has not got the renewals, and nothing is configured", redis.Config{}, "the grant", false},
+		{"the replica has not got the renewals, and there is a quarantine", redis.Config{Quarantine: promotionTTL}, "the grant", true},
+		{"the replica has not got the renewals, though it had to have the grant", redis.Config{Replicas: 1}, "the grant", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -94,17 +97,26 @@ func TestWhatIsLeftOfALeaseWhenAReplicaIsPromoted(t *testing.T) {
 				got, err := one.Acquire(ctx, port.Lease{Name: "warm", Owner: "warm", Nonce: "warm"}, time.Minute)
 				return err == nil && errors.Join(one.Release(ctx, got)...) == nil
 			})
-			if c.behind {
+			if c.has == "nothing" {
 				cutOff(t, k)
 			}
 			wg.Go(func() { old.run(ctx, t, one, "old") })
 			until(t, "the first one leads", old.began)
-			if !c.behind {
+			if c.has != "nothing" {
 				lasting(t, time.Second) // the stream of writes is behind by less
+			}
+			if c.has == "the grant" {
+				cutOff(t, k)
+				lasting(t, promotionTTL+time.Second) // the lease that the replica knows of is over
+				old.mu.Lock()
+				if old.lost {
+					t.Error("the old one was not renewed: nothing is shown")
+				}
+				old.mu.Unlock()
 			}
 			k.Servers[0].Kill()
 			killed := time.Now()
-			if c.behind {
+			if c.has != "all" {
 				k.Servers[1].Resume()
 			}
 			wg.Go(func() { next.run(ctx, t, two, "next") })
@@ -113,7 +125,7 @@ func TestWhatIsLeftOfALeaseWhenAReplicaIsPromoted(t *testing.T) {
 			if c.config.Replicas > 0 {
 				k.Servers[0].Restart() // nothing new is granted without a replica
 			}
-			if !c.behind {
+			if c.has == "all" {
 				// It may go on where the promotion was quick. Then it has to end for another to begin.
 				lasting(t, promotionTTL)
 				old.mu.Lock()

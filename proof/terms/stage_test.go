@@ -4,13 +4,13 @@ package terms_test
 
 import (
 	"bufio"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -18,23 +18,32 @@ import (
 	"testing"
 	"time"
 
+	"github.com/anishathalye/porcupine"
+
 	"github.com/musterhq/muster/internal/testserver"
+	"github.com/musterhq/muster/proof/histories"
 )
 
 const ttl = 3 * time.Second
 
+func now() int64 { return time.Now().UnixNano() }
+
 // stage is a server and the candidates on it, each behind a proxy of its own.
 type stage struct {
-	t      *testing.T
-	server *testserver.Server
+	t       *testing.T
+	way     string
+	server  *testserver.Server
+	history histories.History
 
-	mu     sync.Mutex
-	events []event
-	wrong  []string
+	mu    sync.Mutex
+	ready map[string]bool
+	last  histories.Act            // the term that began last
+	acted map[string]histories.Act // the last thing of each term that Guard said was within it
+	wrong []string
 }
 
-func newStage(t *testing.T, c testserver.RedisConfig) *stage {
-	return &stage{t: t, server: testserver.Redis(t, c)}
+func newStage(t *testing.T, server *testserver.Server, way string) *stage {
+	return &stage{t: t, way: way, server: server, ready: map[string]bool{}, acted: map[string]histories.Act{}}
 }
 
 // process is a candidate, from the outside.
@@ -49,8 +58,12 @@ type process struct {
 func (s *stage) start(id string) *process {
 	s.t.Helper()
 	p := &process{s: s, id: id, proxy: testserver.NewProxy(s.t, s.server.Addr()), done: make(chan struct{})}
-	u := url.URL{Scheme: "redis", Host: p.proxy.Addr()}
-	text, err := json.Marshal(job{ID: id, URL: u.String(), TTL: ttl})
+	u, err := url.Parse(s.server.URL())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	u.Host = p.proxy.Addr()
+	text, err := json.Marshal(job{ID: id, Way: s.way, URL: u.String(), TTL: ttl})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -80,29 +93,60 @@ func (s *stage) start(id string) *process {
 	go p.hear(told)
 	s.t.Cleanup(p.kill)
 	until(s.t, "candidate "+id+" opens its backend", func() bool {
-		return s.some(func(e event) bool { return e.What == "ready" && e.ID == id })
+		select {
+		case <-p.done:
+			said, err := os.ReadFile(log.Name())
+			s.t.Fatalf("candidate %s has ended: %s%v", id, said, err)
+		default:
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.ready[id]
 	})
 	return p
+}
+
+func (s *stage) five() []*process {
+	s.t.Helper()
+	var all []*process
+	for i := range 5 {
+		all = append(all, s.start(strconv.Itoa(i)))
+	}
+	return all
 }
 
 func (p *process) hear(told io.Reader) {
 	defer close(p.done)
 	lines := bufio.NewScanner(told)
 	for lines.Scan() {
-		var e event
-		if json.Unmarshal(lines.Bytes(), &e) != nil {
+		var a histories.Act
+		if json.Unmarshal(lines.Bytes(), &a) != nil {
 			continue // the last line of one that was killed
 		}
-		p.s.mu.Lock()
-		p.s.events = append(p.s.events, e)
-		p.s.mu.Unlock()
+		p.s.hear(a)
 	}
 	err := p.cmd.Wait()
+	p.s.history.Died(p.id, now())
 	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() > 0) {
 		p.s.mu.Lock()
 		defer p.s.mu.Unlock()
 		p.s.wrong = append(p.s.wrong, "candidate "+p.id+": "+err.Error())
 	}
+}
+
+func (s *stage) hear(a histories.Act) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case a.What == ready:
+		s.ready[a.ID] = true
+		return
+	case a.What == histories.Begins && a.Return > s.last.Return:
+		s.last = a
+	case a.Sure:
+		s.acted[a.Who] = a
+	}
+	s.history.Add(a)
 }
 
 func (p *process) signal(sig syscall.Signal) {
@@ -125,136 +169,50 @@ func (p *process) stop() {
 	<-p.done
 }
 
-// some reports whether there is an event that is meant.
-func (s *stage) some(meant func(event) bool) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.events, meant)
-}
-
-// last is the term that began last.
-func (s *stage) last() event {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var last event
-	for _, e := range s.events {
-		if e.What == "begin" && e.From > last.From {
-			last = e
-		}
-	}
-	return last
-}
-
-// leads waits until somebody leads who has written since the moment, and says who and when the term began.
-func (s *stage) leads(since int64) event {
+// holds waits until somebody who began last acts within the term after the moment, and returns the term's beginning.
+func (s *stage) holds(since int64) histories.Act {
 	s.t.Helper()
-	var begun event
-	until(s.t, "somebody leads", func() bool {
-		begun = s.last()
-		return s.some(func(e event) bool {
-			return e.What == "write" && e.Token == begun.Token && e.From > since && e.Got == "ok"
-		})
+	var begun histories.Act
+	until(s.t, "somebody holds it", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		begun = s.last
+		return s.acted[begun.Who].Call > since
 	})
 	return begun
 }
 
-// figures is what came of it.
-type figures struct {
-	Terms    int
-	Overlaps int // somebody held it after the next term had begun
-	Writes   int // through Guard, and told to be within the term
-	After    int // of these, after the next term had begun
-	Loose    int // past Guard
-	Refused  int // of these, by their stale token
-	Stale    int // taken by the register although the register had taken a larger token before
+// linearizable fails the test when no order of the acts explains all answers, and returns how many it looked at.
+func (s *stage) linearizable() int {
+	s.t.Helper()
+	ops, model := s.history.Operations(scale(40, 4)), histories.RulesOf(s.way).Model()
+	result, info := porcupine.CheckOperationsVerbose(model, ops, 2*time.Minute)
+	if result != porcupine.Ok {
+		picture := filepath.Join(s.t.ArtifactDir(), "history.html")
+		if err := porcupine.VisualizePath(model, info, picture); err != nil {
+			s.t.Error(err)
+		}
+		s.t.Fatalf("the history of %d operations is not linearizable (%v): see %s", len(ops), result, picture)
+	}
+	return len(ops)
 }
 
-// judge counts over all events, when all candidates have ended.
-func (s *stage) judge() figures {
+// stops ends all, and reports what they themselves found wrong.
+func (s *stage) stops(all []*process) {
 	s.t.Helper()
+	for _, p := range all {
+		p.stop()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, wrong := range s.wrong {
 		s.t.Error(wrong)
 	}
-	var begun []event
-	for _, e := range s.events {
-		if e.What == "begin" {
-			begun = append(begun, e)
-		}
-	}
-	slices.SortFunc(begun, func(a, b event) int { return cmp.Compare(a.From, b.From) })
-	next := func(token uint64) int64 { // when the first larger token was there
-		for _, b := range begun {
-			if b.Token > token {
-				return b.From
-			}
-		}
-		return 1 << 62
-	}
-	f := figures{Terms: len(begun)}
-	for i := 1; i < len(begun); i++ {
-		if begun[i].Token <= begun[i-1].Token {
-			s.t.Errorf("the tokens went back: %+v began after %+v", begun[i], begun[i-1])
-		}
-	}
-	type taking struct {
-		at    int64
-		token uint64
-	}
-	var taken []taking // by when the answer was there at the latest
-	for _, e := range s.events {
-		if (e.What == "write" || e.What == "loose") && e.Got == "ok" {
-			taken = append(taken, taking{e.Till, e.Token})
-		}
-	}
-	slices.SortFunc(taken, func(a, b taking) int { return cmp.Compare(a.at, b.at) })
-	most := make([]uint64, len(taken))
-	for i, w := range taken {
-		most[i] = w.token
-		if i > 0 {
-			most[i] = max(most[i-1], w.token)
-		}
-	}
-	for _, e := range s.events {
-		switch e.What {
-		case "held":
-			if e.From > next(e.Token) {
-				f.Overlaps++
-				s.t.Errorf("%s held token %d for %v after the next term had begun", e.ID, e.Token, time.Duration(e.From-next(e.Token)))
-			}
-		case "write":
-			if e.Sure {
-				f.Writes++
-				if e.From > next(e.Token) {
-					f.After++
-				}
-			}
-		case "loose":
-			f.Loose++
-			if e.Got == "stale" {
-				f.Refused++
-			}
-		}
-		if (e.What == "write" || e.What == "loose") && e.Got == "ok" {
-			// What was answered before this was asked for.
-			i, _ := slices.BinarySearchFunc(taken, e.From, func(w taking, at int64) int { return cmp.Compare(w.at, at) })
-			if i > 0 && most[i-1] > e.Token {
-				f.Stale++
-			}
-		}
-	}
-	if f.Overlaps+f.After+f.Stale > 0 {
-		s.t.Errorf("broken: %+v", f)
-	}
-	return f
 }
 
-func five(s *stage) []*process {
-	s.t.Helper()
-	var all []*process
-	for i := range 5 {
-		all = append(all, s.start(strconv.Itoa(i)))
-	}
+// begun are the beginnings of all terms, by the time.
+func (s *stage) begun() []histories.Act {
+	all := slices.DeleteFunc(s.history.Acts(), func(a histories.Act) bool { return a.What != histories.Begins })
+	slices.SortFunc(all, func(a, b histories.Act) int { return int(a.Return - b.Return) })
 	return all
 }
