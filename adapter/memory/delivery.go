@@ -96,7 +96,7 @@ func (g *group) pickAgain(limit int, now moment) (acked int) {
 			return acked
 		case it.entry.gone:
 			g.finish(it)
-		case g.known.has(it.entry.id, now.ns):
+		case g.knows(it.entry, now):
 			g.finish(it)
 			acked++
 		default:
@@ -128,6 +128,11 @@ func (g *group) again(now moment) *item {
 	return it
 }
 
+// knows reports whether the group remembers the message.
+func (g *group) knows(e *entry, now moment) bool {
+	return g.known.used > 0 && g.known.has(e.id(), now.ns)
+}
+
 // pickFresh picks entries that were handed out to nobody, in the order of the log.
 func (g *group) pickFresh(limit int, now moment) (acked int) {
 	for len(g.picked) < limit && g.cursor < g.topic.log.next {
@@ -135,7 +140,7 @@ func (g *group) pickFresh(limit int, now moment) (acked int) {
 		g.cursor++
 		switch {
 		case e.gone:
-		case g.known.has(e.id, now.ns):
+		case g.knows(e, now):
 			acked++
 		default:
 			g.picked = append(g.picked, g.begin(e))
@@ -152,7 +157,8 @@ func (g *group) deliveries(c *counts, now moment, due int64, out *parcel) {
 	for i, it := range g.picked {
 		e := it.entry
 		d := &list[i]
-		d.Message.Topic, d.Message.ID, d.Message.Key, d.Message.Body = g.topic.conf.Name, e.id, e.key, e.body
+		e.show(&d.Message)
+		d.Message.Topic = g.topic.conf.Name
 		d.Attempt, d.Lost, d.Crashes, d.Reason = int(it.attempt), int(it.lost), int(it.crashes), it.reason
 		d.FirstAt, d.Until = time.Unix(0, e.at), until
 		if it.lost > 0 {

@@ -94,11 +94,11 @@ func (g *group) finish(it *item) {
 	g.free = append(g.free, it)
 }
 
-// address gives the group a message of its own, due in wait from now.
-func (g *group) address(m *port.Message, now moment) {
-	wait := now.until(m.At)
-	e := entryOf(m, later(now.t.UnixNano(), wait))
-	g.wait(g.begin(&e), later(now.ns, wait))
+// address gives the group a message of its own.
+func (g *group) address(made entry, due time.Time, now moment) {
+	wait := now.until(due)
+	made.at = later(now.t.UnixNano(), wait)
+	g.wait(g.begin(&made), later(now.ns, wait))
 }
 
 // wait has it handed out again, not before due. What was removed from the log comes to nobody any more.

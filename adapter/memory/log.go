@@ -2,18 +2,19 @@ package memory
 
 import "github.com/musterhq/muster/port"
 
-// entry is a message that a topic or a group keeps.
+// entry is a message that a topic or a group keeps. Its texts and its body are in a block, so that many entries are few things for
+// the collector to look at.
 type entry struct {
-	id, key string
-	body    []byte
-	seq     uint64 // in its log; 0: addressed to one group
-	at      int64  // when it became visible, in Unix nanoseconds
-	pins    int32  // how many groups have handed it out and not finished it
-	gone    bool   // removed; it stays until nothing refers to it
-}
-
-func entryOf(m *port.Message, at int64) entry {
-	return entry{id: m.ID, key: m.Key, body: m.Body, at: at}
+	block  *block
+	seq    uint64 // in its log; 0: addressed to one group
+	at     int64  // when it became visible, in Unix nanoseconds
+	text   uint32 // where its ID begins, and its key behind it
+	body   uint32 // where its body begins
+	size   uint32 // of its body
+	pins   int32  // how many groups have handed it out and not finished it
+	idLen  uint16
+	keyLen uint16
+	gone   bool // removed; it stays until nothing refers to it
 }
 
 const chunkSize = 256
@@ -54,11 +55,12 @@ func (l *log) at(seq uint64) *entry {
 // append puts e at the end.
 func (l *log) append(e entry) {
 	e.seq = l.next
-	*l.extend(len(e.body)) = e
+	*l.extend() = e
+	l.bytes += int64(e.size)
 }
 
-// extend makes room at the end for an entry with a body of n bytes. Its seq is next - 1.
-func (l *log) extend(n int) *entry {
+// extend makes room at the end for an entry, whose seq is next - 1.
+func (l *log) extend() *entry {
 	if (l.next-l.base)/chunkSize == uint64(len(l.chunks)) {
 		c := l.spare
 		l.spare = nil
@@ -69,7 +71,6 @@ func (l *log) extend(n int) *entry {
 	}
 	l.next++
 	l.count++
-	l.bytes += int64(n)
 	return l.at(l.next - 1)
 }
 
@@ -88,9 +89,10 @@ func (l *log) find(o port.Offset) *entry {
 // remove makes e gone. Its id stays, for a loan of it that is out.
 func (l *log) remove(e *entry) {
 	l.count--
-	l.bytes -= int64(len(e.body))
+	l.bytes -= int64(e.size)
 	l.tombs++
-	e.gone, e.body = true, nil
+	e.gone = true
+	e.strip()
 }
 
 // shift gives up the first entry, which nothing may point to.
@@ -100,7 +102,7 @@ func (l *log) shift() {
 		l.tombs--
 	} else {
 		l.count--
-		l.bytes -= int64(len(e.body))
+		l.bytes -= int64(e.size)
 		l.trimmed = l.first
 	}
 	*e = entry{}

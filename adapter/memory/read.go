@@ -85,10 +85,8 @@ func (t *topic) read(r port.Range, now moment) ([]port.Stored, error) {
 	for ; seq < l.next && len(list) < r.Max; seq = l.live(seq + 1) {
 		e := l.at(seq)
 		offsets = l.appendOffset(offsets, seq)
-		list = append(list, port.Stored{
-			Message: port.Message{Topic: t.conf.Name, ID: e.id, Key: e.key, Body: e.body},
-			At:      time.Unix(0, e.at),
-		})
+		list = append(list, port.Stored{Message: port.Message{Topic: t.conf.Name}, At: time.Unix(0, e.at)})
+		e.show(&list[len(list)-1].Message)
 	}
 	text := string(offsets)
 	for i := range list {

@@ -28,7 +28,7 @@ func (b *Backend) Settle(ctx context.Context, g port.Group, list ...port.Settlem
 				if err := c.checkSettlement(&g, &list[i]); err != nil {
 					return err
 				}
-				return c.settle(&g, &list[i], loanOf(list[i].Receipt), now)
+				return c.settle(&g, &list[i], loanOf(list[i].Receipt), keep(nil, list[i].Then.Messages), now)
 			})
 		}
 		errs := make([]error, len(list))
@@ -46,18 +46,24 @@ const settledTogether = 256
 // settleSome settles the list, of at most settledTogether. What can be found out about it without the lock is.
 func (c call) settleSome(g *port.Group, list []port.Settlement, errs []error) {
 	var loans [settledTogether]loanID
+	made := c.b.room() // what is kept of the messages of all steps
+	defer c.b.giveBack(made)
 	for i := range list {
 		if errs[i] = c.checkSettlement(g, &list[i]); errs[i] == nil {
 			loans[i] = loanOf(list[i].Receipt)
+			*made = keep(*made, list[i].Then.Messages)
 		}
 	}
+	rest := *made
 	s := c.b.space
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	for i := range list {
 		if errs[i] == nil {
-			errs[i] = c.settle(g, &list[i], loans[i], now)
+			n := len(list[i].Then.Messages)
+			errs[i] = c.settle(g, &list[i], loans[i], rest[:n], now)
+			rest = rest[n:]
 		}
 	}
 	s.flush(now)
@@ -122,7 +128,7 @@ func (c call) stale(g *port.Group, r port.Receipt) error {
 	return fmt.Errorf("memory: %s: receipt %q in group %q of topic %q was settled or passed on: %w", c.name, r, g.Name, g.Topic, port.ErrStale)
 }
 
-func (c call) settle(want *port.Group, m *port.Settlement, loan loanID, now moment) error {
+func (c call) settle(want *port.Group, m *port.Settlement, loan loanID, made []entry, now moment) error {
 	s := c.b.space
 	if len(s.steps) > 0 {
 		if err := c.clearForSettle(want, m, loan); err != nil {
@@ -148,14 +154,14 @@ func (c call) settle(want *port.Group, m *port.Settlement, loan loanID, now mome
 		c.b.counts.released.Add(1)
 		g.wait(it, now.after(m.After))
 	default:
-		return c.acknowledge(g, it, want, m, now)
+		return c.acknowledge(g, it, want, m, made, now)
 	}
 	s.touch(g.topic)
 	return nil
 }
 
 // acknowledge finishes the item, together with what the settlement says happens in the same step.
-func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settlement, now moment) error {
+func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settlement, made []entry, now moment) error {
 	s := c.b.space
 	s.touch(g.topic)
 	remember := int64(0)
@@ -165,13 +171,13 @@ func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settleme
 	plain, repeats := m.Then.IsZero(), false
 	switch {
 	case plain && remember > 0:
-		repeats = !g.known.add(it.entry.id, now.ns, remember)
-	case g.known.used > 0:
-		repeats = g.known.has(it.entry.id, now.ns)
+		repeats = !g.known.add(it.entry.id(), now.ns, remember)
+	default:
+		repeats = g.knows(it.entry, now)
 	}
 	id := ""
 	if repeats {
-		id = it.entry.id
+		id = it.entry.id()
 	}
 	if repeats || plain {
 		g.finish(it)
@@ -183,7 +189,7 @@ func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settleme
 	if plain {
 		return nil
 	}
-	st, err := c.decide(&m.Then, g, it, remember, now)
+	st, err := c.decide(&m.Then, made, g, it, remember, now)
 	if err != nil {
 		c.count(err)
 		return fmt.Errorf("memory: settle: %w", err)

@@ -15,7 +15,8 @@ import (
 // are seen, and room is reserved. What is left is finished by whoever meets it (see call.clear).
 type step struct {
 	batch *port.Batch
-	skip  []int // messages that are left out, ascending
+	made  []entry // what is kept of its messages
+	skip  []int   // messages that are left out, ascending
 	group *group
 	item  *item // to be acknowledged, of group; nil in Write
 	next  int   // the part that comes next
@@ -49,8 +50,8 @@ func (st *step) crosses(b *port.Batch) bool {
 }
 
 // decide checks b, which comes with the acknowledgement of it where that is not nil, and settles that it happens.
-// Remember is for how long the acknowledged ID is known.
-func (c call) decide(b *port.Batch, g *group, it *item, remember int64, now moment) (*step, error) {
+// Made is what is kept of its messages; remember is for how long the acknowledged ID is known.
+func (c call) decide(b *port.Batch, made []entry, g *group, it *item, remember int64, now moment) (*step, error) {
 	s := c.b.space
 	fences := c.fencing()
 	topic := ""
@@ -71,13 +72,13 @@ func (c call) decide(b *port.Batch, g *group, it *item, remember int64, now mome
 	if c.b.conf.Stepwise {
 		own := *b
 		own.Messages, own.Changes, own.Removes = slices.Clone(b.Messages), slices.Clone(b.Changes), slices.Clone(b.Removes)
-		st, b = &step{}, &own
+		st, b, made = &step{}, &own, slices.Clone(made)
 	}
-	*st = step{batch: b, group: g, item: it, skip: st.skip[:0]}
+	*st = step{batch: b, made: made, group: g, item: it, skip: st.skip[:0]}
 	if it != nil {
 		it.state = decided
 		if remember > now.ns {
-			g.known.add(it.entry.id, now.ns, remember)
+			g.known.add(it.entry.id(), now.ns, remember)
 		}
 	}
 	s.admit(st, now)
@@ -101,7 +102,7 @@ func (s *space) admit(st *step, now moment) {
 		if m.Group != "" || t.conf.Window < 0 {
 			continue
 		}
-		if !t.window.add(m.ID, now.ns, now.after(t.conf.Window)) {
+		if !t.window.add(st.made[i].id(), now.ns, now.after(t.conf.Window)) {
 			st.skip = append(st.skip, i)
 		}
 	}
@@ -144,7 +145,7 @@ func (s *space) advance(st *step, now moment) {
 	st.next++
 	if i < len(b.Messages) {
 		if !st.leavesOut(i) {
-			s.put(&b.Messages[i], now)
+			s.put(&b.Messages[i], &st.made[i], now)
 		}
 		return
 	}
@@ -166,16 +167,16 @@ func (s *space) advance(st *step, now moment) {
 	st.group.finish(st.item)
 }
 
-// put appends m to its topic, or gives it to the group that it is addressed to.
-func (s *space) put(m *port.Message, now moment) {
+// put appends what was made of m to its topic, or gives it to the group that it is addressed to.
+func (s *space) put(m *port.Message, made *entry, now moment) {
 	t := s.topic(m.Topic)
 	s.touch(t)
 	if m.Group != "" {
-		t.group(m.Group).address(m, now)
+		t.group(m.Group).address(*made, m.At, now)
 		return
 	}
 	t.promote(now)
-	t.put(m, now)
+	t.put(made, m.At, now)
 }
 
 // putAll is put for all messages of the step, none of which was put yet.
@@ -189,7 +190,7 @@ func (s *space) putAll(st *step, now moment) {
 			continue
 		}
 		if m.Group != "" {
-			s.put(m, now)
+			s.put(m, &st.made[i], now)
 			continue
 		}
 		if t == nil || t.conf.Name != m.Topic {
@@ -197,7 +198,7 @@ func (s *space) putAll(st *step, now moment) {
 			s.touch(t)
 			t.promote(now)
 		}
-		t.put(m, now)
+		t.put(&st.made[i], m.At, now)
 	}
 }
 
@@ -210,7 +211,7 @@ func (c call) carry(st *step, now moment) error {
 		for !st.done() {
 			s.advance(st, now)
 		}
-		st.batch, st.group, st.item = nil, nil, nil
+		st.batch, st.made, st.group, st.item = nil, nil, nil, nil
 		return nil
 	}
 	several := st.parts() > 1

@@ -3,6 +3,7 @@ package memory
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/musterhq/muster/port"
 )
@@ -43,19 +44,18 @@ func (t *topic) place(name string) (int, bool) {
 	return slices.BinarySearchFunc(t.groups, name, func(g *group, name string) int { return strings.Compare(g.name, name) })
 }
 
-// put appends m, or keeps it until it is due.
-func (t *topic) put(m *port.Message, now moment) {
+// put appends what is kept of a message, or keeps it back until it is due.
+func (t *topic) put(made *entry, due time.Time, now moment) {
 	t.news = true
-	if wait := now.until(m.At); wait > 0 {
-		t.delayed.add(later(now.ns, wait), entryOf(m, 0))
-		t.delayedBytes += int64(len(m.Body))
+	if wait := now.until(due); wait > 0 {
+		t.delayed.add(later(now.ns, wait), *made)
+		t.delayedBytes += int64(made.size)
 		return
 	}
-	e := t.log.extend(len(m.Body)) // which is zero
-	e.id, e.body, e.seq, e.at = m.ID, m.Body, t.log.next-1, now.t.UnixNano()
-	if m.Key != "" {
-		e.key = m.Key
-	}
+	e := t.log.extend()
+	*e = *made
+	e.seq, e.at = t.log.next-1, now.t.UnixNano()
+	t.log.bytes += int64(e.size)
 }
 
 // later is a and b, or never.
@@ -73,7 +73,7 @@ func (t *topic) promote(now moment) bool {
 	for t.delayed.next() <= now.ns {
 		at, e := t.delayed.pop()
 		e.at = now.wall(at)
-		t.delayedBytes -= int64(len(e.body))
+		t.delayedBytes -= int64(e.size)
 		t.log.append(e)
 		t.news, any = true, true
 	}
@@ -137,7 +137,7 @@ func (t *topic) room(n, bytes int64) bool {
 		}
 		if e := t.log.at(seq); !e.gone {
 			over--
-			overBytes -= int64(len(e.body))
+			overBytes -= int64(e.size)
 		}
 	}
 	return true

@@ -13,11 +13,14 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 	if err := batch.Check(b.caps, ""); err != nil {
 		return fmt.Errorf("memory: write: %w", err)
 	}
-	_, err := do(ctx, b, "write", func(c call) (none, error) { return none{}, c.write(&batch) })
+	made := b.room()
+	defer b.giveBack(made)
+	*made = keep(*made, batch.Messages) // before the lock: others do not wait for the copies
+	_, err := do(ctx, b, "write", func(c call) (none, error) { return none{}, c.write(&batch, *made) })
 	return err
 }
 
-func (c call) write(b *port.Batch) error {
+func (c call) write(b *port.Batch, made []entry) error {
 	s := c.b.space
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -30,7 +33,7 @@ func (c call) write(b *port.Batch) error {
 	if b.ID != "" && s.batches.has(b.ID, now.ns) {
 		return nil
 	}
-	st, err := c.decide(b, nil, nil, 0, now)
+	st, err := c.decide(b, made, nil, nil, 0, now)
 	if err != nil {
 		c.count(err)
 		return fmt.Errorf("memory: write: %w", err)
