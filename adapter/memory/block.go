@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/musterhq/muster/port"
@@ -13,88 +14,102 @@ type block struct {
 	bodies []byte
 }
 
-// What messages share a block, at most. A larger body has one of its own.
+// How many messages share a block, at most. A larger body has one of its own.
 const (
-	blockMessages = 64
+	blockMessages = 32
 	blockBytes    = 8 << 10 // of bodies
 )
 
-// keep appends what a topic keeps of ms to list: copies, for what is in a batch is its writer's again once it is written. The entries
-// have no place in a log and no time yet.
-func keep(list []entry, ms []port.Message) []entry {
+// kept is what is kept of messages: copies, for what is in a batch is its writer's again once it is written. The entries have no place
+// in a log yet and no time; their blocks are numbered by their place here.
+type kept struct {
+	entries []entry
+	blocks  []*block
+	topic   string // of all of them, where none is addressed; else ""
+	bytes   int64  // of the bodies
+}
+
+// add keeps ms, too.
+func (k *kept) add(ms []port.Message) {
+	if len(k.entries) == 0 && len(ms) > 0 {
+		k.topic = ms[0].Topic
+	}
 	for len(ms) > 0 {
-		n, text, bodies := 1, len(ms[0].ID)+len(ms[0].Key), len(ms[0].Body)
-		for ; n < len(ms) && n < blockMessages && bodies+len(ms[n].Body) <= blockBytes; n++ {
-			text += len(ms[n].ID) + len(ms[n].Key)
-			bodies += len(ms[n].Body)
+		n, size := 1, len(ms[0].Body)
+		for ; n < len(ms) && n < blockMessages && size+len(ms[n].Body) <= blockBytes; n++ {
+			size += len(ms[n].Body)
 		}
-		list = keepTogether(list, ms[:n], text, bodies)
+		k.addBlock(ms[:n])
+		k.bytes += int64(size)
 		ms = ms[n:]
 	}
-	return list
 }
 
-// keepTogether is keep for messages of one block, whose texts and bodies have so many bytes.
-func keepTogether(list []entry, ms []port.Message, size, bytes int) []entry {
-	b := &block{}
-	if bytes > 0 {
-		b.bodies = make([]byte, 0, bytes)
-	}
-	var text strings.Builder
-	if size > len(ms[0].ID) {
-		text.Grow(size)
-	}
-	at := 0
+// addBlock keeps messages that share a block.
+func (k *kept) addBlock(ms []port.Message) {
+	var texts [2 * blockMessages]string
+	var bodies [blockMessages][]byte
+	text, body := 0, 0
 	for i := range ms {
 		m := &ms[i]
-		list = append(list, entry{
-			block: b, text: uint32(at), idLen: uint16(len(m.ID)), keyLen: uint16(len(m.Key)),
-			body: uint32(len(b.bodies)), size: uint32(len(m.Body)),
-		})
-		at += len(m.ID) + len(m.Key)
-		if text.Cap() > 0 {
-			text.WriteString(m.ID)
-			text.WriteString(m.Key)
+		if m.Topic != k.topic || m.Group != "" {
+			k.topic = ""
 		}
-		b.bodies = append(b.bodies, m.Body...)
+		texts[2*i], texts[2*i+1], bodies[i] = m.ID, m.Key, m.Body
+		k.entries = append(k.entries, entry{
+			block: uint32(len(k.blocks)), text: uint16(text), idLen: uint16(len(m.ID)), keyLen: uint16(len(m.Key)),
+			body: uint16(body), size: uint32(len(m.Body)),
+		})
+		text += len(m.ID) + len(m.Key)
+		body += len(m.Body)
 	}
-	if b.text = ms[0].ID; text.Cap() > 0 { // else there is that one text, which nobody can change
-		b.text = text.String()
+	b := &block{text: ms[0].ID} // which nobody can change
+	if text > len(b.text) {
+		b.text = strings.Join(texts[:2*len(ms)], "")
 	}
-	return list
+	if body > 0 {
+		b.bodies = bytes.Join(bodies[:len(ms)], nil)
+	}
+	k.blocks = append(k.blocks, b)
 }
 
-// room is an empty list for entries on their way into a log.
-func (b *Backend) room() *[]entry {
-	if list, ok := b.made.Get().(*[]entry); ok {
-		return list
+// some are the entries from one to another.
+func (k *kept) some(from, to int) kept { return kept{entries: k.entries[from:to], blocks: k.blocks} }
+
+// single is the entry at i by itself.
+func (k *kept) single(i int) single {
+	e := k.entries[i]
+	return single{entry: e, block: k.blocks[e.block]}
+}
+
+// id is the ID of the entry at i.
+func (k *kept) id(i int) string { return k.entries[i].id(k.blocks[k.entries[i].block]) }
+
+// room is memory for what is on its way into logs.
+func (b *Backend) room() *kept {
+	if k, ok := b.kept.Get().(*kept); ok {
+		return k
 	}
-	return new([]entry)
+	return &kept{}
 }
 
-func (b *Backend) giveBack(list *[]entry) {
-	clear(*list)
-	*list = (*list)[:0]
-	b.made.Put(list)
+func (b *Backend) giveBack(k *kept) {
+	clear(k.blocks)
+	*k = kept{entries: k.entries[:0], blocks: k.blocks[:0]}
+	b.kept.Put(k)
 }
 
-// id is the message's ID.
-func (e *entry) id() string { return e.block.text[e.text:][:e.idLen] }
+// id is the message's ID, which is in b.
+func (e *entry) id(b *block) string { return b.text[e.text:][:e.idLen] }
 
-// show sets what is kept of the message in m, which is empty.
-func (e *entry) show(m *port.Message) {
-	b := e.block
-	m.ID = b.text[e.text:][:e.idLen]
+// show sets what is kept of the message, in b, in m, which is empty.
+func (e *entry) show(b *block, m *port.Message) {
+	m.ID = e.id(b)
 	if e.keyLen > 0 {
-		m.Key = b.text[e.text+uint32(e.idLen):][:e.keyLen]
+		m.Key = b.text[int(e.text)+int(e.idLen):][:e.keyLen]
 	}
 	if e.size > 0 {
-		m.Body = b.bodies[e.body : e.body+e.size : e.body+e.size]
+		from, to := int(e.body), int(e.body)+int(e.size)
+		m.Body = b.bodies[from:to:to]
 	}
-}
-
-// strip lets go of all but the ID.
-func (e *entry) strip() {
-	e.block = &block{text: strings.Clone(e.id())}
-	e.text, e.keyLen, e.body, e.size = 0, 0, 0, 0
 }

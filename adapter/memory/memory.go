@@ -41,7 +41,7 @@ type Backend struct {
 	points  atomic.Int64 // calls of conf.Fault
 	counts  counts
 	parcels sync.Pool // of *parcel, without what they handed out
-	made    sync.Pool // of *[]entry, empty
+	kept    sync.Pool // of *kept, empty
 
 	end    sync.Once
 	closed chan struct{}

@@ -28,7 +28,9 @@ func (b *Backend) Settle(ctx context.Context, g port.Group, list ...port.Settlem
 				if err := c.checkSettlement(&g, &list[i]); err != nil {
 					return err
 				}
-				return c.settle(&g, &list[i], loanOf(list[i].Receipt), keep(nil, list[i].Then.Messages), now)
+				var k kept
+				k.add(list[i].Then.Messages)
+				return c.settle(&g, &list[i], loanOf(list[i].Receipt), k, now)
 			})
 		}
 		errs := make([]error, len(list))
@@ -46,24 +48,24 @@ const settledTogether = 256
 // settleSome settles the list, of at most settledTogether. What can be found out about it without the lock is.
 func (c call) settleSome(g *port.Group, list []port.Settlement, errs []error) {
 	var loans [settledTogether]loanID
-	made := c.b.room() // what is kept of the messages of all steps
-	defer c.b.giveBack(made)
+	k := c.b.room() // for the messages of all steps
+	defer c.b.giveBack(k)
 	for i := range list {
 		if errs[i] = c.checkSettlement(g, &list[i]); errs[i] == nil {
 			loans[i] = loanOf(list[i].Receipt)
-			*made = keep(*made, list[i].Then.Messages)
+			k.add(list[i].Then.Messages)
 		}
 	}
-	rest := *made
+	next := 0
 	s := c.b.space
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	for i := range list {
 		if errs[i] == nil {
-			n := len(list[i].Then.Messages)
-			errs[i] = c.settle(g, &list[i], loans[i], rest[:n], now)
-			rest = rest[n:]
+			from := next
+			next += len(list[i].Then.Messages)
+			errs[i] = c.settle(g, &list[i], loans[i], k.some(from, next), now)
 		}
 	}
 	s.flush(now)
@@ -116,9 +118,9 @@ func (c call) extend(want *port.Group, h port.Hold, now moment) error {
 		return c.stale(want, h.Receipt)
 	}
 	it.begun = it.begun || h.Begin
-	it.unlist()
+	g.unlist(it)
 	it.due = now.after(want.Loan)
-	g.loanList(want.Loan).push(it)
+	g.loanList(want.Loan).push(g, it)
 	c.b.space.touch(g.topic)
 	return nil
 }
@@ -128,7 +130,7 @@ func (c call) stale(g *port.Group, r port.Receipt) error {
 	return fmt.Errorf("memory: %s: receipt %q in group %q of topic %q was settled or passed on: %w", c.name, r, g.Name, g.Topic, port.ErrStale)
 }
 
-func (c call) settle(want *port.Group, m *port.Settlement, loan loanID, made []entry, now moment) error {
+func (c call) settle(want *port.Group, m *port.Settlement, loan loanID, k kept, now moment) error {
 	s := c.b.space
 	if len(s.steps) > 0 {
 		if err := c.clearForSettle(want, m, loan); err != nil {
@@ -154,14 +156,14 @@ func (c call) settle(want *port.Group, m *port.Settlement, loan loanID, made []e
 		c.b.counts.released.Add(1)
 		g.wait(it, now.after(m.After))
 	default:
-		return c.acknowledge(g, it, want, m, made, now)
+		return c.acknowledge(g, it, want, m, k, now)
 	}
 	s.touch(g.topic)
 	return nil
 }
 
 // acknowledge finishes the item, together with what the settlement says happens in the same step.
-func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settlement, made []entry, now moment) error {
+func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settlement, k kept, now moment) error {
 	s := c.b.space
 	s.touch(g.topic)
 	remember := int64(0)
@@ -171,13 +173,13 @@ func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settleme
 	plain, repeats := m.Then.IsZero(), false
 	switch {
 	case plain && remember > 0:
-		repeats = !g.known.add(it.entry.id(), now.ns, remember)
+		repeats = !g.known.add(g.id(it), now.ns, remember)
 	default:
-		repeats = g.knows(it.entry, now)
+		repeats = g.knows(it, now)
 	}
 	id := ""
 	if repeats {
-		id = it.entry.id()
+		id = g.id(it)
 	}
 	if repeats || plain {
 		g.finish(it)
@@ -189,7 +191,7 @@ func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settleme
 	if plain {
 		return nil
 	}
-	st, err := c.decide(&m.Then, made, g, it, remember, now)
+	st, err := c.decide(&m.Then, k, g, it, remember, now)
 	if err != nil {
 		c.count(err)
 		return fmt.Errorf("memory: settle: %w", err)

@@ -15,8 +15,8 @@ import (
 // are seen, and room is reserved. What is left is finished by whoever meets it (see call.clear).
 type step struct {
 	batch *port.Batch
-	made  []entry // what is kept of its messages
-	skip  []int   // messages that are left out, ascending
+	kept  kept  // of its messages
+	skip  []int // messages that are left out, ascending
 	group *group
 	item  *item // to be acknowledged, of group; nil in Write
 	next  int   // the part that comes next
@@ -50,8 +50,8 @@ func (st *step) crosses(b *port.Batch) bool {
 }
 
 // decide checks b, which comes with the acknowledgement of it where that is not nil, and settles that it happens.
-// Made is what is kept of its messages; remember is for how long the acknowledged ID is known.
-func (c call) decide(b *port.Batch, made []entry, g *group, it *item, remember int64, now moment) (*step, error) {
+// K is what is kept of its messages; remember is for how long the acknowledged ID is known.
+func (c call) decide(b *port.Batch, k kept, g *group, it *item, remember int64, now moment) (*step, error) {
 	s := c.b.space
 	fences := c.fencing()
 	topic := ""
@@ -72,13 +72,14 @@ func (c call) decide(b *port.Batch, made []entry, g *group, it *item, remember i
 	if c.b.conf.Stepwise {
 		own := *b
 		own.Messages, own.Changes, own.Removes = slices.Clone(b.Messages), slices.Clone(b.Changes), slices.Clone(b.Removes)
-		st, b, made = &step{}, &own, slices.Clone(made)
+		st, b = &step{}, &own
+		k.entries, k.blocks = slices.Clone(k.entries), slices.Clone(k.blocks)
 	}
-	*st = step{batch: b, made: made, group: g, item: it, skip: st.skip[:0]}
+	*st = step{batch: b, kept: k, group: g, item: it, skip: st.skip[:0]}
 	if it != nil {
 		it.state = decided
 		if remember > now.ns {
-			g.known.add(it.entry.id(), now.ns, remember)
+			g.known.add(g.id(it), now.ns, remember)
 		}
 	}
 	s.admit(st, now)
@@ -102,7 +103,7 @@ func (s *space) admit(st *step, now moment) {
 		if m.Group != "" || t.conf.Window < 0 {
 			continue
 		}
-		if !t.window.add(st.made[i].id(), now.ns, now.after(t.conf.Window)) {
+		if !t.window.add(st.kept.id(i), now.ns, now.after(t.conf.Window)) {
 			st.skip = append(st.skip, i)
 		}
 	}
@@ -145,7 +146,7 @@ func (s *space) advance(st *step, now moment) {
 	st.next++
 	if i < len(b.Messages) {
 		if !st.leavesOut(i) {
-			s.put(&b.Messages[i], &st.made[i], now)
+			s.put(st, i, now)
 		}
 		return
 	}
@@ -157,8 +158,8 @@ func (s *space) advance(st *step, now moment) {
 	i -= len(b.Changes)
 	if i < len(b.Removes) {
 		t := s.topic(b.Removes[i].Topic)
-		if e := t.log.find(b.Removes[i].Offset); e != nil {
-			t.log.remove(e)
+		if seq := t.log.find(b.Removes[i].Offset); seq > 0 {
+			t.log.remove(seq)
 			s.touch(t)
 		}
 		return
@@ -167,16 +168,17 @@ func (s *space) advance(st *step, now moment) {
 	st.group.finish(st.item)
 }
 
-// put appends what was made of m to its topic, or gives it to the group that it is addressed to.
-func (s *space) put(m *port.Message, made *entry, now moment) {
+// put appends the message at i to its topic, or gives it to the group that it is addressed to.
+func (s *space) put(st *step, i int, now moment) {
+	m := &st.batch.Messages[i]
 	t := s.topic(m.Topic)
 	s.touch(t)
 	if m.Group != "" {
-		t.group(m.Group).address(*made, m.At, now)
+		t.group(m.Group).address(st.kept.single(i), m.At, now)
 		return
 	}
 	t.promote(now)
-	t.put(made, m.At, now)
+	t.put(&st.kept, i, m.At, now)
 }
 
 // putAll is put for all messages of the step, none of which was put yet.
@@ -190,7 +192,7 @@ func (s *space) putAll(st *step, now moment) {
 			continue
 		}
 		if m.Group != "" {
-			s.put(m, &st.made[i], now)
+			s.put(st, i, now)
 			continue
 		}
 		if t == nil || t.conf.Name != m.Topic {
@@ -198,7 +200,7 @@ func (s *space) putAll(st *step, now moment) {
 			s.touch(t)
 			t.promote(now)
 		}
-		t.put(&st.made[i], m.At, now)
+		t.put(&st.kept, i, m.At, now)
 	}
 }
 
@@ -211,7 +213,7 @@ func (c call) carry(st *step, now moment) error {
 		for !st.done() {
 			s.advance(st, now)
 		}
-		st.batch, st.made, st.group, st.item = nil, nil, nil, nil
+		st.batch, st.kept, st.group, st.item = nil, kept{}, nil, nil
 		return nil
 	}
 	several := st.parts() > 1

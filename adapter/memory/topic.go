@@ -12,7 +12,7 @@ import (
 type topic struct {
 	conf    port.Topic
 	log     log
-	delayed agenda[entry]
+	delayed agenda[single]
 	groups  []*group // by name
 	latest  *group   // the one that was asked for last
 
@@ -44,18 +44,16 @@ func (t *topic) place(name string) (int, bool) {
 	return slices.BinarySearchFunc(t.groups, name, func(g *group, name string) int { return strings.Compare(g.name, name) })
 }
 
-// put appends what is kept of a message, or keeps it back until it is due.
-func (t *topic) put(made *entry, due time.Time, now moment) {
+// put appends the entry at i of k, or keeps it back until it is due.
+func (t *topic) put(k *kept, i int, due time.Time, now moment) {
 	t.news = true
+	e := &k.entries[i]
 	if wait := now.until(due); wait > 0 {
-		t.delayed.add(later(now.ns, wait), *made)
-		t.delayedBytes += int64(made.size)
+		t.delayed.add(later(now.ns, wait), k.single(i))
+		t.delayedBytes += int64(e.size)
 		return
 	}
-	e := t.log.extend()
-	*e = *made
-	e.seq, e.at = t.log.next-1, now.t.UnixNano()
-	t.log.bytes += int64(e.size)
+	t.log.append(e, k.blocks[e.block], now.t.UnixNano())
 }
 
 // later is a and b, or never.
@@ -72,9 +70,8 @@ func (t *topic) promote(now moment) bool {
 	any := false
 	for t.delayed.next() <= now.ns {
 		at, e := t.delayed.pop()
-		e.at = now.wall(at)
 		t.delayedBytes -= int64(e.size)
-		t.log.append(e)
+		t.log.append(&e.entry, e.block, now.wall(at))
 		t.news, any = true, true
 	}
 	return any
@@ -100,7 +97,7 @@ func (t *topic) trim(now moment) {
 		if slowest == 0 {
 			slowest = t.slowest()
 		}
-		if e.seq >= slowest || e.pins > 0 {
+		if t.log.first >= slowest || e.pins > 0 {
 			return
 		}
 		t.log.shift()

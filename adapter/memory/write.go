@@ -13,14 +13,14 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 	if err := batch.Check(b.caps, ""); err != nil {
 		return fmt.Errorf("memory: write: %w", err)
 	}
-	made := b.room()
-	defer b.giveBack(made)
-	*made = keep(*made, batch.Messages) // before the lock: others do not wait for the copies
-	_, err := do(ctx, b, "write", func(c call) (none, error) { return none{}, c.write(&batch, *made) })
+	k := b.room()
+	defer b.giveBack(k)
+	k.add(batch.Messages) // before the lock: others do not wait for the copies
+	_, err := do(ctx, b, "write", func(c call) (none, error) { return none{}, c.write(&batch, *k) })
 	return err
 }
 
-func (c call) write(b *port.Batch, made []entry) error {
+func (c call) write(b *port.Batch, k kept) error {
 	s := c.b.space
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -33,7 +33,7 @@ func (c call) write(b *port.Batch, made []entry) error {
 	if b.ID != "" && s.batches.has(b.ID, now.ns) {
 		return nil
 	}
-	st, err := c.decide(b, made, nil, nil, 0, now)
+	st, err := c.decide(b, k, nil, nil, 0, now)
 	if err != nil {
 		c.count(err)
 		return fmt.Errorf("memory: write: %w", err)
@@ -87,7 +87,7 @@ func (s *space) checkRemoves(list []port.Removal) error {
 	}
 	for _, r := range list {
 		t := s.topic(r.Topic)
-		if t == nil || t.log.find(r.Offset) == nil || twice[r] {
+		if t == nil || t.log.find(r.Offset) == 0 || twice[r] {
 			return fmt.Errorf("removal of %q from topic %q: %w", r.Offset, r.Topic, port.ErrNotFound)
 		}
 		if twice != nil {
