@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -185,17 +186,15 @@ func loanOf(r port.Receipt) loanID {
 	if len(r) != receiptLen {
 		return loanID{}
 	}
-	lend, ok1 := readHex(string(r[:hexLen]))
-	place, ok2 := readHex(string(r[hexLen:]))
-	if !ok1 || !ok2 {
-		return loanID{}
-	}
-	return loanID{lend: lend, slot: uint32(place >> 32), serial: uint32(place)}
+	var b [receiptLen]byte
+	copy(b[:], r)
+	return loanID{lend: binary.BigEndian.Uint64(b[:]), slot: binary.BigEndian.Uint32(b[8:]), serial: binary.BigEndian.Uint32(b[12:])}
 }
 
 // appendReceipt appends the receipt of the loan.
 func (l loanID) appendReceipt(b []byte) []byte {
-	return appendHex(appendHex(b, l.lend), uint64(l.slot)<<32|uint64(l.serial))
+	b = binary.BigEndian.AppendUint64(b, l.lend)
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, l.slot), l.serial)
 }
 
 // find is the item with that loan, of consumer, or decided since, or nil: settled or passed on.

@@ -48,7 +48,7 @@ type log struct {
 
 const (
 	offsetLen  = hexLen + 1 + hexLen // era, sequence number
-	receiptLen = hexLen + hexLen     // loan, place
+	receiptLen = 8 + 4 + 4           // loan, slot, group
 )
 
 func newLog(era uint64) log {

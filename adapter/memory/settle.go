@@ -127,7 +127,7 @@ func (c call) extend(want *port.Group, h port.Hold, now moment) error {
 
 func (c call) stale(g *port.Group, r port.Receipt) error {
 	c.b.counts.stale.Add(1)
-	return fmt.Errorf("memory: %s: receipt %q in group %q of topic %q was settled or passed on: %w", c.name, r, g.Name, g.Topic, port.ErrStale)
+	return fmt.Errorf("memory: %s: receipt %x in group %q of topic %q was settled or passed on: %w", c.name, r, g.Name, g.Topic, port.ErrStale)
 }
 
 func (c call) settle(want *port.Group, m *port.Settlement, loan loanID, k kept, now moment) error {

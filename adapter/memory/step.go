@@ -61,7 +61,7 @@ func (c call) decide(b *port.Batch, k kept, g *group, it *item, remember int64, 
 	if err := fences.passBatch(b, topic); err != nil {
 		return nil, err
 	}
-	if err := c.check(b, now); err != nil {
+	if err := c.check(b, &k, now); err != nil {
 		return nil, err
 	}
 	fences.commit()
@@ -94,6 +94,9 @@ func (c call) decide(b *port.Batch, k kept, g *group, it *item, remember int64, 
 
 // admit makes the IDs of the messages known, and leaves those out that were known before.
 func (s *space) admit(st *step, now moment) {
+	if st.kept.topic != "" && s.create(st.kept.topic, now).conf.Window < 0 {
+		return
+	}
 	var t *topic
 	for i := range st.batch.Messages {
 		m := &st.batch.Messages[i]
@@ -186,6 +189,15 @@ func (s *space) putAll(st *step, now moment) {
 	var t *topic
 	list := st.batch.Messages
 	st.next = len(list)
+	if st.kept.topic != "" && len(st.skip) == 0 {
+		t = s.topic(st.kept.topic)
+		s.touch(t)
+		t.promote(now)
+		for i := range list {
+			t.put(&st.kept, i, list[i].At, now)
+		}
+		return
+	}
 	for i := range list {
 		m := &list[i]
 		if st.leavesOut(i) {

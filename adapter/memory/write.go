@@ -51,19 +51,12 @@ func (c call) write(b *port.Batch, k kept) error {
 
 // check refuses a step that cannot be: something is addressed to or removed from what is not there, a condition does not
 // hold, or a topic is full.
-func (c call) check(b *port.Batch, now moment) error {
+func (c call) check(b *port.Batch, k *kept, now moment) error {
 	s := c.b.space
-	limited := false
-	var t *topic
-	for i := range b.Messages {
-		m := &b.Messages[i]
-		if i == 0 || m.Topic != b.Messages[i-1].Topic {
-			t = s.topic(m.Topic)
+	if k.topic == "" {
+		if err := s.checkGroups(b); err != nil {
+			return err
 		}
-		if m.Group != "" && (t == nil || t.group(m.Group) == nil) {
-			return fmt.Errorf("message %q is addressed to group %q of topic %q: %w", m.ID, m.Group, m.Topic, port.ErrNotFound)
-		}
-		limited = limited || t != nil && t.limited()
 	}
 	if err := s.checkRemoves(b.Removes); err != nil {
 		return err
@@ -74,8 +67,20 @@ func (c call) check(b *port.Batch, now moment) error {
 			return fmt.Errorf("change of key %q if %s: %w", ch.Key, ch.If, port.ErrConflict)
 		}
 	}
-	if limited {
-		return s.checkRoom(b, now)
+	if k.topic != "" {
+		if t := s.topic(k.topic); t == nil || !t.limited() || t.room(int64(len(k.entries)), k.bytes) {
+			return nil
+		}
+	}
+	return s.checkRoom(b, now)
+}
+
+// checkGroups refuses messages that are addressed to groups that are not there.
+func (s *space) checkGroups(b *port.Batch) error {
+	for i := range b.Messages {
+		if m := &b.Messages[i]; m.Group != "" && s.group(m.Topic, m.Group) == nil {
+			return fmt.Errorf("message %q is addressed to group %q of topic %q: %w", m.ID, m.Group, m.Topic, port.ErrNotFound)
+		}
 	}
 	return nil
 }
