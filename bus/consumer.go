@@ -39,6 +39,7 @@ type consumer struct {
 	room     chan struct{} // holds one: the fetcher, which found the hand full, may look again
 	full     bool          // the fetcher waits for room, or is about to
 	items    shelf
+	arrivals []*arrival // of which nothing is in hand any more: memory for the next ones
 	lanes    lanes
 	running  []*running // calls of the handler
 	outbox   []int32    // items that are to be settled, by their numbers
@@ -146,14 +147,18 @@ func (c *consumer) fetch(ctx context.Context) error {
 		if n == 0 {
 			return context.Cause(ctx)
 		}
-		ds, err := c.q.Fetch(ctx, c.pg, n)
+		a := c.arrival()
+		pg := c.pg
+		pg.Into = a.ds[:0]
+		ds, err := c.q.Fetch(ctx, pg, n)
 		switch {
 		case err == nil:
 			if failures > 0 {
 				c.g.Log.InfoContext(ctx, "fetch works again", "topic", c.pg.Topic, "group", c.pg.Name, "failures", failures)
 			}
 			failures = 0
-			c.accept(ds[:min(len(ds), n)]) // what nobody asked for is left to run out
+			a.ds = ds[:min(len(ds), n)] // what nobody asked for is left to run out
+			c.accept(a)
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case final(err):
@@ -211,22 +216,37 @@ func (c *consumer) waitForRoom(ctx context.Context) int {
 func (c *consumer) few() int { return max(1, c.g.Ahead/2) }
 
 // accept takes deliveries in hand.
-func (c *consumer) accept(ds []port.Delivery) {
-	sent := new(hold.Clock{}.Now())
+func (c *consumer) accept(a *arrival) {
+	a.sent = hold.Clock{}.Now()
+	ds := a.ds
 	if disordered(ds) {
 		slices.SortStableFunc(ds, func(a, b port.Delivery) int { return strings.Compare(string(a.Offset), string(b.Offset)) })
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	a.left = len(ds)
 	for i := range ds {
 		it := c.items.take()
-		it.d, it.sent = &ds[i], sent
+		it.d, it.came = &ds[i], a
 		if it.bare != c.bare {
 			it.bare = c.bare
 		}
 		c.lanes.enter(it)
 	}
 	c.wake()
+}
+
+// arrival is memory for what the next Fetch brings.
+func (c *consumer) arrival() *arrival {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := len(c.arrivals) - 1
+	if last < 0 {
+		return &arrival{}
+	}
+	a := c.arrivals[last]
+	c.arrivals = c.arrivals[:last]
+	return a
 }
 
 // disordered reports whether messages with a key came in another order than that of the log. Those that come again at the same time
@@ -317,8 +337,11 @@ func (c *consumer) discard(it *item) {
 	}
 	c.lanes.leave(it)
 	it.d, it.suspect, it.overdue, it.lost = nil, false, false, false
-	if it.lane != nil {
-		it.lane = nil
+	if it.lane != nil || it.begun != nil {
+		it.lane, it.begun = nil, nil
+	}
+	if it.came.left--; it.came.left == 0 {
+		c.arrivals = append(c.arrivals, it.came)
 	}
 	c.items.putBack(it)
 }

@@ -29,7 +29,8 @@ type item struct {
 	lost        bool          // it has passed on: nothing that happens to it counts
 	interrupted bool          // its part in ending its handler's context is done
 	lane        *lane         // that it holds
-	sent        *hold.Instant // when the loan was received, or its start recorded
+	came        *arrival      // with which it was fetched
+	begun       *hold.Instant // when its start was recorded; nil: it was not
 
 	settlement *port.Settlement // without its receipt, which is that of d; nil: an acknowledgement without a step
 	step       step
@@ -38,6 +39,21 @@ type item struct {
 	outcome    port.Settlement
 	buried     int // how often the burial was tried in a smaller form
 	conflicts  int // runs of the handler whose step was refused
+}
+
+// arrival is what one Fetch brought.
+type arrival struct {
+	ds   []port.Delivery
+	sent hold.Instant // when it was received
+	left int          // how many are in hand
+}
+
+// sent is when the loan was received, or its start recorded.
+func (it *item) sent() hold.Instant {
+	if it.begun != nil {
+		return *it.begun
+	}
+	return it.came.sent
 }
 
 // parse reads the envelope; what cannot be read is kept as it came.

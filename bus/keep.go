@@ -62,9 +62,9 @@ func (k *keeper) enter() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.items.held(func(it *item) {
-		if !it.booked && !it.lost && (hold.Clock{}).Since(*it.sent) >= k.after {
+		if !it.booked && !it.lost && (hold.Clock{}).Since(it.sent()) >= k.after {
 			it.booked = true
-			k.book.Add(*it.sent, it)
+			k.book.Add(it.sent(), it)
 		}
 	})
 }

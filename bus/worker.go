@@ -131,7 +131,7 @@ func (c *consumer) record(ctx context.Context, it *item) error {
 
 // began counts the loan from the record of the start on, also one that was taken for passed on. The caller holds the mutex.
 func (c *consumer) began(it *item, sent hold.Instant) {
-	it.sent = &sent
+	it.begun = &sent
 	switch {
 	case it.overdue:
 		it.overdue, it.booked = false, false // it left the book when it was given up

@@ -137,6 +137,7 @@ type Group struct {
 	Loan        time.Duration // how long Fetch and Extend lend; at least Caps.MinLoan; required. Members may differ
 	From        Offset        // where Join starts a new group; default Earliest
 	Remember    time.Duration // how long an acknowledged ID is known to the group, at least; default not at all
+	Into        []Delivery    // memory that Fetch may return its deliveries in, whatever was there; default new memory for each Fetch
 }
 
 // Receipt stands for one loan of one message: its entry, its group, its consumer and how often it was lent.

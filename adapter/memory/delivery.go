@@ -2,7 +2,6 @@ package memory
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/musterhq/muster/port"
@@ -14,6 +13,7 @@ type parcel struct {
 	list   []port.Delivery
 	prefix string // of the offsets
 	labels []label
+	text   []byte
 }
 
 // label is what a delivery is called.
@@ -22,27 +22,31 @@ type label struct {
 	seq  uint64 // 0: it has no offset
 }
 
-// grow makes room for n deliveries.
-func (p *parcel) grow(n int) {
-	p.list = make([]port.Delivery, 0, n)
+// grow makes room for n deliveries, in into if that is large enough.
+func (p *parcel) grow(n int, into []port.Delivery) {
+	if p.list = into[:0]; cap(into) < n {
+		p.list = make([]port.Delivery, 0, n)
+	}
 	p.labels = slices.Grow(p.labels[:0], n)
 }
 
 // name writes the receipts and offsets.
 func (p *parcel) name() {
-	var text strings.Builder
-	text.Grow(len(p.list) * (receiptLen + offsetLen))
-	var room [receiptLen + offsetLen]byte
+	p.text = slices.Grow(p.text[:0], len(p.list)*(receiptLen+offsetLen))
 	for i := range p.labels {
 		l := &p.labels[i]
-		name := l.loan.appendReceipt(room[:0])
+		p.text = l.loan.appendReceipt(p.text)
 		if l.seq > 0 {
-			name = appendHex(append(name, p.prefix...), l.seq)
+			p.text = appendHex(append(p.text, p.prefix...), l.seq)
 		}
-		at := text.Len()
-		text.Write(name)
-		all := text.String()[at:]
-		p.list[i].Receipt, p.list[i].Offset = port.Receipt(all[:receiptLen]), port.Offset(all[receiptLen:])
+	}
+	rest := string(p.text)
+	for i := range p.labels {
+		d := &p.list[i]
+		d.Receipt, rest = port.Receipt(rest[:receiptLen]), rest[receiptLen:]
+		if d.Offset = ""; p.labels[i].seq > 0 {
+			d.Offset, rest = port.Offset(rest[:offsetLen]), rest[offsetLen:]
+		}
 	}
 }
 
@@ -166,6 +170,7 @@ func (g *group) deliveries(c *counts, now moment, due int64, out *parcel) {
 	out.prefix, out.labels = g.topic.log.prefix, out.labels[:len(g.picked)]
 	for i, slot := range g.picked {
 		it, d := g.item(slot), &list[i]
+		d.Message = port.Message{} // all else is set
 		var e *entry
 		if it.own == nil {
 			var b *block

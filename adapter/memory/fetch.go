@@ -51,7 +51,7 @@ func (c call) fill(out *parcel, want *port.Group, limit int) error {
 		if n := g.expects(limit, now); n > cap(out.list) {
 			s.flush(now)
 			s.mu.Unlock()
-			out.grow(n) // others do not wait for memory
+			out.grow(n, want.Into) // others do not wait for memory
 			s.mu.Lock()
 			continue
 		}
