@@ -2,7 +2,6 @@ package memory
 
 import (
 	"bytes"
-	"strings"
 
 	"github.com/musterhq/muster/port"
 )
@@ -27,6 +26,7 @@ type kept struct {
 	blocks  []*block
 	topic   string // of all of them, where none is addressed; else ""
 	bytes   int64  // of the bodies
+	text    []byte // of the block that is being made
 }
 
 // add keeps ms, too.
@@ -47,25 +47,25 @@ func (k *kept) add(ms []port.Message) {
 
 // addBlock keeps messages that share a block.
 func (k *kept) addBlock(ms []port.Message) {
-	var texts [2 * blockMessages]string
 	var bodies [blockMessages][]byte
-	text, body := 0, 0
+	k.text = k.text[:0]
+	body := 0
 	for i := range ms {
 		m := &ms[i]
 		if m.Topic != k.topic || m.Group != "" {
 			k.topic = ""
 		}
-		texts[2*i], texts[2*i+1], bodies[i] = m.ID, m.Key, m.Body
+		bodies[i] = m.Body
 		k.entries = append(k.entries, entry{
-			block: uint32(len(k.blocks)), text: uint16(text), idLen: uint16(len(m.ID)), keyLen: uint16(len(m.Key)),
+			block: uint32(len(k.blocks)), text: uint16(len(k.text)), idLen: uint16(len(m.ID)), keyLen: uint16(len(m.Key)),
 			body: uint16(body), size: uint32(len(m.Body)),
 		})
-		text += len(m.ID) + len(m.Key)
+		k.text = append(append(k.text, m.ID...), m.Key...)
 		body += len(m.Body)
 	}
 	b := &block{text: ms[0].ID} // which nobody can change
-	if text > len(b.text) {
-		b.text = strings.Join(texts[:2*len(ms)], "")
+	if len(k.text) > len(b.text) {
+		b.text = string(k.text)
 	}
 	if body > 0 {
 		b.bodies = bytes.Join(bodies[:len(ms)], nil)
@@ -95,7 +95,7 @@ func (b *Backend) room() *kept {
 
 func (b *Backend) giveBack(k *kept) {
 	clear(k.blocks)
-	*k = kept{entries: k.entries[:0], blocks: k.blocks[:0]}
+	*k = kept{entries: k.entries[:0], blocks: k.blocks[:0], text: k.text}
 	b.kept.Put(k)
 }
 

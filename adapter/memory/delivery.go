@@ -74,7 +74,7 @@ func (g *group) take(c *counts, want *port.Group, limit int, now moment, out *pa
 	acked := g.pickAgain(again, now)
 	acked += g.pickFresh(limit, now)
 	acked += g.pickAgain(limit, now)
-	c.acked.Add(int64(acked))
+	c.acked += int64(acked)
 	if len(g.picked) == 0 {
 		return
 	}
@@ -185,10 +185,10 @@ func (g *group) deliveries(c *counts, now moment, due int64, out *parcel) {
 		d.Attempt, d.Lost, d.Crashes, d.Reason = int(it.attempt), int(it.lost), int(it.crashes), it.reason
 		d.FirstAt, d.Until = time.Unix(0, e.at), until
 		if it.lost > 0 {
-			c.redelivered.Add(1)
+			c.redelivered++
 		}
 		out.labels[i] = label{loan: loanID{lend: it.lend, slot: it.slot, serial: g.serial}, seq: it.seq}
 	}
 	out.list = list
-	c.fetched.Add(int64(len(list)))
+	c.fetched += int64(len(list))
 }

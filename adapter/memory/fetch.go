@@ -102,6 +102,6 @@ func (c call) groupLost(g *port.Group) error {
 // count counts a refused step or change.
 func (c call) count(err error) {
 	if errors.Is(err, port.ErrConflict) {
-		c.b.counts.conflicts.Add(1)
+		c.b.counts.conflicts++
 	}
 }

@@ -126,7 +126,7 @@ func (c call) extend(want *port.Group, h port.Hold, now moment) error {
 }
 
 func (c call) stale(g *port.Group, r port.Receipt) error {
-	c.b.counts.stale.Add(1)
+	c.b.counts.stale++
 	return fmt.Errorf("memory: %s: receipt %x in group %q of topic %q was settled or passed on: %w", c.name, r, g.Name, g.Topic, port.ErrStale)
 }
 
@@ -148,12 +148,12 @@ func (c call) settle(want *port.Group, m *port.Settlement, loan loanID, k kept, 
 	}
 	switch m.Verdict {
 	case port.Return:
-		c.b.counts.returned.Add(1)
+		c.b.counts.returned++
 		it.attempt++
 		it.reason = m.Reason
 		g.wait(it, now.after(m.After))
 	case port.Release:
-		c.b.counts.released.Add(1)
+		c.b.counts.released++
 		g.wait(it, now.after(m.After))
 	default:
 		return c.acknowledge(g, it, want, m, k, now)
@@ -183,7 +183,7 @@ func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settleme
 	}
 	if repeats || plain {
 		g.finish(it)
-		c.b.counts.acked.Add(1)
+		c.b.counts.acked++
 	}
 	if repeats {
 		return fmt.Errorf("memory: settle: %w", &port.DuplicateError{IDs: []string{id}, Whole: true})
@@ -196,7 +196,7 @@ func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settleme
 		c.count(err)
 		return fmt.Errorf("memory: settle: %w", err)
 	}
-	c.b.counts.acked.Add(1)
+	c.b.counts.acked++
 	return c.carry(st, now)
 }
 

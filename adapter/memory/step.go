@@ -83,8 +83,8 @@ func (c call) decide(b *port.Batch, k kept, g *group, it *item, remember int64, 
 		}
 	}
 	s.admit(st, now)
-	c.b.counts.written.Add(int64(len(b.Messages) - len(st.skip)))
-	c.b.counts.duplicates.Add(int64(len(st.skip)))
+	c.b.counts.written += int64(len(b.Messages) - len(st.skip))
+	c.b.counts.duplicates += int64(len(st.skip))
 	if c.b.conf.Stepwise && !st.done() {
 		s.reserve(st)
 		s.steps = append(s.steps, st)
