@@ -61,8 +61,9 @@ func (k *keeper) enter() {
 	c := k.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := hold.Clock{}.Now()
 	c.items.held(func(it *item) {
-		if !it.booked && !it.lost && (hold.Clock{}).Since(it.sent()) >= k.after {
+		if !it.booked && !it.lost && now.Sub(it.sent()) >= k.after {
 			it.booked = true
 			k.book.Add(it.sent(), it)
 		}
