@@ -38,9 +38,9 @@ func TestAMessageOfABatchIsWholeAndNothingOfTheOneBefore(t *testing.T) {
 	full := &item{d: &port.Delivery{}}
 	filled(t, reflect.ValueOf(&full.meta).Elem())
 	filled(t, reflect.ValueOf(full.d).Elem())
-	full.step.begin(&full.meta, &port.Group{Topic: "orders", Name: "billing"}, "")
-	bare := &item{meta: envelope.Meta{ID: "2"}, d: &port.Delivery{}}
-	bare.step.begin(&bare.meta, &port.Group{}, "")
+	full.step.begin(full, &port.Group{Topic: "orders", Name: "billing"}, turn{gate: &gate{}, n: 1})
+	bare := &item{bare: &envelope.Meta{Type: "orders"}, d: &port.Delivery{Message: port.Message{ID: "2", Key: "k"}}}
+	bare.step.begin(bare, &port.Group{}, turn{gate: &gate{}, n: 2})
 
 	var m Message[[]byte]
 	m.become(full, "w1")

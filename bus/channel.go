@@ -26,11 +26,11 @@ func (c Channel[T]) Publish(ctx context.Context, s port.Signals, v T) error {
 func (c Channel[T]) publish(ctx context.Context, s port.Signals, v T, headers map[string]string) error {
 	like := Topic[T]{Name: c.Name, Type: c.Type, Codec: c.Codec}
 	meta := envelope.Derive(ctx, like.meta(&Out[T]{Payload: v, Headers: headers}))
-	wire, err := encode(like.codec(), meta, v)
-	if err != nil {
+	var wire room
+	if err := encode(&wire, like.codec(), meta, v); err != nil {
 		return fmt.Errorf("publish on channel %q: %w: %w", c.Name, port.ErrInvalid, err)
 	}
-	if err := s.Signal(ctx, c.Name, wire); err != nil {
+	if err := s.Signal(ctx, c.Name, wire.bytes); err != nil {
 		return fmt.Errorf("publish on channel %q: %w", c.Name, err)
 	}
 	return nil

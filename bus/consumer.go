@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/musterhq/muster/envelope"
@@ -37,21 +38,23 @@ type consumer struct {
 	send     sync.Cond     // the outbox has something, or no more will come
 	room     chan struct{} // holds one: the fetcher, which found the hand full, may look again
 	full     bool          // the fetcher waits for room, or is about to
-	hand     []*item
-	free     []*item // for what comes in hand next
+	items    shelf
+	arrivals []*arrival // of which nothing is in hand any more: memory for the next ones
 	lanes    lanes
-	outbox   []*item
-	spare    []*item // room for the next outbox
-	draining bool    // nothing is begun any more
-	flushing bool    // the outbox gets nothing any more
+	running  []*running // calls of the handler
+	outbox   []int32    // items that are to be settled, by their numbers
+	spare    []int32    // room for the next outbox
+	draining bool       // nothing is begun any more
+	flushing bool       // the outbox gets nothing any more
 
+	turns    atomic.Uint64   // calls of the handler
 	handling context.Context // of the handlers; ends when they are cut off
 	cut      context.CancelCauseFunc
 	stop     context.CancelCauseFunc // ends the fetching
 	workers  sync.WaitGroup
-	coming   []*item // the fetcher's: for what was fetched
 	keeper   *keeper
 	sending  []port.Settlement // the settler's: what the call under way carries
+	stained  bool              // the settler's: some of it is more than a receipt
 	declared map[string]bool   // the settler's: topics that it has declared
 	failed   error             // the settler's: why nothing can be settled any more
 }
@@ -65,6 +68,8 @@ func newConsumer(q port.Queue, g Group, pg port.Group, size int, bare *envelope.
 		room: make(chan struct{}, 1), declared: make(map[string]bool),
 	}
 	c.work.L, c.send.L = &c.mu, &c.mu
+	c.items = newShelf(c.limit)
+	c.lanes.items = &c.items
 	return c
 }
 
@@ -142,14 +147,18 @@ func (c *consumer) fetch(ctx context.Context) error {
 		if n == 0 {
 			return context.Cause(ctx)
 		}
-		ds, err := c.q.Fetch(ctx, c.pg, n)
+		a := c.arrival()
+		pg := c.pg
+		pg.Into = a.ds[:0]
+		ds, err := c.q.Fetch(ctx, pg, n)
 		switch {
 		case err == nil:
 			if failures > 0 {
 				c.g.Log.InfoContext(ctx, "fetch works again", "topic", c.pg.Topic, "group", c.pg.Name, "failures", failures)
 			}
 			failures = 0
-			c.accept(ds)
+			a.ds = ds[:min(len(ds), n)] // what nobody asked for is left to run out
+			c.accept(a)
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case final(err):
@@ -188,7 +197,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (c *consumer) waitForRoom(ctx context.Context) int {
 	for ctx.Err() == nil {
 		c.mu.Lock()
-		free := c.limit - len(c.hand)
+		free := c.limit - c.items.inHand
 		c.full = free < c.few()
 		full := c.full
 		c.mu.Unlock()
@@ -207,62 +216,60 @@ func (c *consumer) waitForRoom(ctx context.Context) int {
 func (c *consumer) few() int { return max(1, c.g.Ahead/2) }
 
 // accept takes deliveries in hand.
-func (c *consumer) accept(ds []port.Delivery) {
-	sent := hold.Clock{}.Now()
-	c.coming = c.unused(c.coming[:0], len(ds))
-	for i, it := range c.coming {
-		it.d, it.sent = &ds[i], sent
-	}
-	if disordered(c.coming) {
-		slices.SortStableFunc(c.coming, func(a, b *item) int { return strings.Compare(string(a.d.Offset), string(b.d.Offset)) })
+func (c *consumer) accept(a *arrival) {
+	a.sent = hold.Clock{}.Now()
+	ds := a.ds
+	if disordered(ds) {
+		slices.SortStableFunc(ds, func(a, b port.Delivery) int { return strings.Compare(string(a.Offset), string(b.Offset)) })
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, it := range c.coming {
-		it.index = len(c.hand)
-		c.hand = append(c.hand, it)
+	a.left = len(ds)
+	for i := range ds {
+		it := c.items.take()
+		it.d, it.came = &ds[i], a
+		if it.bare != c.bare {
+			it.bare = c.bare
+		}
 		c.lanes.enter(it)
 	}
 	c.wake()
 }
 
-// disordered reports whether messages with a key came in another order than that of the log. Those that come again at the same time
-// may: a backend promises no order among them. Addressed ones are older than all that is in the log, and have no offset.
-func disordered(items []*item) bool {
-	last := port.Offset("")
-	for _, it := range items {
-		if it.d.Message.Key == "" {
-			continue
-		}
-		if it.d.Offset < last {
-			return true
-		}
-		last = it.d.Offset
-	}
-	return false
-}
-
-// unused appends n items that are not in hand.
-func (c *consumer) unused(list []*item, n int) []*item {
+// arrival is memory for what the next Fetch brings.
+func (c *consumer) arrival() *arrival {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	left := len(c.free) - n
-	if left < 0 {
-		fresh := make([]item, -left)
-		for i := range fresh {
-			c.free = append(c.free, &fresh[i])
-		}
-		left = 0
+	last := len(c.arrivals) - 1
+	if last < 0 {
+		return &arrival{}
 	}
-	list = append(list, c.free[left:]...)
-	c.free = c.free[:left]
-	return list
+	a := c.arrivals[last]
+	c.arrivals = c.arrivals[:last]
+	return a
+}
+
+// disordered reports whether messages with a key came in another order than that of the log. Those that come again at the same time
+// may: a backend promises no order among them. Addressed ones are older than all that is in the log, and have no offset.
+func disordered(ds []port.Delivery) bool {
+	last := port.Offset("")
+	for i := range ds {
+		d := &ds[i]
+		if d.Message.Key == "" {
+			continue
+		}
+		if d.Offset < last {
+			return true
+		}
+		last = d.Offset
+	}
+	return false
 }
 
 // wake calls workers to what is ready, and the fetcher when it waits for room and there is. The caller holds the mutex, and lets it go
 // soon.
 func (c *consumer) wake() {
-	if c.full && c.limit-len(c.hand) >= c.few() {
+	if c.full && c.limit-c.items.inHand >= c.few() {
 		c.full = false
 		c.room <- struct{}{} // it has room: the fetcher takes what is in it before it waits again
 	}
@@ -281,8 +288,12 @@ func (c *consumer) take(into []*item) []*item {
 	defer c.mu.Unlock()
 	for {
 		for len(into) < c.size {
-			it := c.lanes.ready.front()
-			if it == nil || it.suspect && len(into) > 0 {
+			no, ok := c.lanes.ready.front()
+			if !ok {
+				break
+			}
+			it := c.items.at(no)
+			if it.suspect && len(into) > 0 {
 				break
 			}
 			c.lanes.ready.pop()
@@ -320,25 +331,26 @@ func (c *consumer) leave(it *item) {
 
 // discard takes an item, which has forgotten its message, out of the hand. The caller holds the mutex.
 func (c *consumer) discard(it *item) {
-	last := len(c.hand) - 1
-	c.hand[it.index] = c.hand[last]
-	c.hand[it.index].index = it.index
-	c.hand = c.hand[:last]
 	if it.booked {
 		it.booked = false
 		c.keeper.book.Remove(it)
 	}
 	c.lanes.leave(it)
-	it.d, it.index, it.suspect, it.overdue, it.lost = nil, 0, false, false, false
-	if it.lane != nil || it.interrupt != nil {
-		it.lane, it.interrupt = nil, nil
+	it.d, it.suspect, it.overdue, it.lost = nil, false, false, false
+	if it.lane != nil || it.begun != nil {
+		it.lane, it.begun = nil, nil
 	}
-	c.free = append(c.free, it)
+	if it.came.left--; it.came.left == 0 {
+		c.arrivals = append(c.arrivals, it.came)
+	}
+	c.items.putBack(it)
 }
 
 // post puts items in the outbox. The caller holds the mutex.
 func (c *consumer) post(items ...*item) {
-	c.outbox = append(c.outbox, items...)
+	for _, it := range items {
+		c.outbox = append(c.outbox, it.no)
+	}
 	c.send.Signal()
 }
 
@@ -365,7 +377,7 @@ func (c *consumer) postpone(it *item) {
 func (c *consumer) release(after time.Duration, items []*item) {
 	for _, it := range items {
 		it.handled = false
-		it.settlement = port.Settlement{Verdict: port.Release, After: after}
+		it.settle(port.Settlement{Verdict: port.Release, After: after})
 	}
 	c.post(items...)
 }

@@ -134,14 +134,14 @@ func (deadCodec) Decode(src []byte, d *DeadLetter) error {
 func (c *consumer) bury(it *item, cause error) {
 	letter := c.letter(it, cause)
 	c.g.Log.WarnContext(c.handling, "message is dead, it waits in the dead letters",
-		"topic", c.pg.Topic, "group", c.pg.Name, "id", it.d.Message.ID, "corrId", it.meta.CorrID,
+		"topic", c.pg.Topic, "group", c.pg.Name, "id", it.d.Message.ID, "corrId", it.about().CorrID,
 		"attempts", letter.Attempts, "crashes", letter.Crashes, "reason", letter.Reason)
 	c.settleDead(it, letter)
 }
 
 func (c *consumer) letter(it *item, cause error) DeadLetter {
 	d := DeadLetter{
-		ID: it.d.Message.ID, Key: it.d.Message.Key, Tenant: it.meta.Tenant, Topic: c.pg.Topic, Group: c.pg.Name, Worker: c.g.Worker,
+		ID: it.d.Message.ID, Key: it.d.Message.Key, Tenant: it.about().Tenant, Topic: c.pg.Topic, Group: c.pg.Name, Worker: c.g.Worker,
 		Reason: reason(cause), Attempts: it.d.Attempt, Crashes: it.d.Crashes,
 		First: it.d.FirstAt.UTC(), Last: time.Now().UTC(), Body: it.d.Message.Body,
 	}
@@ -158,9 +158,9 @@ func (c *consumer) letter(it *item, cause error) DeadLetter {
 func (c *consumer) settleDead(it *item, letter DeadLetter) {
 	topic := DeadTopic(c.pg.Topic, c.pg.Name)
 	out := Out[DeadLetter]{Payload: letter}
-	meta := topic.meta(&out)
+	meta, in := topic.meta(&out), it.about()
 	meta.ID = envelope.DeriveID(c.pg.Topic, it.d.Message.ID, c.pg.Name, string(it.d.Receipt))
-	meta.At, meta.CorrID, meta.CauseID, meta.Tenant = letter.Last, it.meta.CorrID, it.meta.ID, it.meta.Tenant
+	meta.At, meta.CorrID, meta.CauseID, meta.Tenant = letter.Last, in.CorrID, in.ID, in.Tenant
 	if meta.CorrID == "" {
 		meta.CorrID = meta.ID
 	}
@@ -171,7 +171,7 @@ func (c *consumer) settleDead(it *item, letter DeadLetter) {
 	}
 	msg.Key = letter.Key
 	it.handled = false
-	it.settlement = port.Settlement{Then: port.Batch{Messages: []port.Message{msg}}}
+	it.settle(port.Settlement{Then: port.Batch{Messages: []port.Message{msg}}})
 }
 
 // shrink makes a burial smaller that the backend refused, and keeps the message back when it is as small as it gets.
@@ -195,7 +195,7 @@ func (c *consumer) keepBack(it *item, err error) {
 	c.g.Log.ErrorContext(c.handling, "message cannot be buried, it stays in the queue",
 		"topic", c.pg.Topic, "group", c.pg.Name, "id", it.d.Message.ID, "error", err)
 	it.handled = false
-	it.settlement = port.Settlement{Verdict: port.Release, After: max(c.g.Loan, 30*time.Second)}
+	it.settle(port.Settlement{Verdict: port.Release, After: max(c.g.Loan, 30*time.Second)})
 }
 
 func toValid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

@@ -12,21 +12,41 @@ import (
 	"github.com/musterhq/muster/port"
 )
 
+// gate is open while a call of a handler runs. The calls of one worker share it.
+type gate struct {
+	open atomic.Uint64 // the number of the call that may add to its steps; 0 when it has returned
+}
+
+// turn is one call of a handler. No two of a consumer have the same number, so who kept a message does not reach the step of another.
+type turn struct {
+	gate *gate
+	n    uint64
+}
+
+func (t turn) over() bool { return t.gate.open.Load() != t.n }
+
 // step gathers what leaves together with the acknowledgement of one message.
 type step struct {
-	turn uint64        // grows with each handling, so that who kept a message does not reach the step of another
-	open atomic.Uint64 // the turn whose handler may add; 0 when it has returned
+	turn turn        // the handling of the message
+	of   *item       // whose it is, or nil
+	at   *port.Group // that handles the message
 
-	used    atomic.Bool // somebody adds or has added
-	mu      sync.Mutex  // of those who add
-	batch   port.Batch
-	declare []port.Topic
-	err     error // the first thing that could not be encoded: it rejects the message
-	settled bool  // SettleIn acknowledged it
+	used     atomic.Bool // somebody adds or has added
+	gathered bool        // something was, perhaps
+	settled  bool        // SettleIn acknowledged the message
+	mu       sync.Mutex  // of those who add
+	batch    port.Batch
+	declare  []port.Topic
+	err      error          // the first thing that could not be encoded: it rejects the message
+	in       *envelope.Meta // of a message that is no item's
+}
 
-	in *envelope.Meta // of the message: what is emitted belongs to it
-	at *port.Group    // that handles it
-	by port.Receipt   // what SettleIn acknowledges with
+// about is the meta of the message: what is emitted belongs to it.
+func (s *step) about() *envelope.Meta {
+	if s.of != nil {
+		return s.of.about()
+	}
+	return s.in
 }
 
 // Emit appends v to t in the same step as the acknowledgement of m: when the handler returns nil, and not otherwise. The message
@@ -43,11 +63,12 @@ func EmitAll[I, O any](m Message[I], t Topic[O], out ...Out[O]) {
 		if keep, ok := t.keep(); ok && !slices.Contains(s.declare, keep) {
 			s.declare = append(s.declare, keep)
 		}
-		of := envelope.With(context.Background(), *s.in)
+		in := s.about()
+		of := envelope.With(context.Background(), *in)
 		for i := range out {
 			meta := t.meta(&out[i])
 			if meta.ID == "" {
-				meta.ID = envelope.DeriveIDAt(len(s.batch.Messages), s.at.Topic, s.in.ID, s.at.Name, t.Name)
+				meta.ID = envelope.DeriveIDAt(len(s.batch.Messages), s.at.Topic, in.ID, s.at.Name, t.Name)
 			}
 			if !t.Bare {
 				meta = envelope.Derive(of, meta)
@@ -80,11 +101,11 @@ func Fence[I any](m Message[I], f port.Fence) {
 }
 
 // add runs fn unless the handling is over or has failed to encode before.
-func (s *step) add(what string, turn uint64, fn func(*step) error) {
+func (s *step) add(what string, during turn, fn func(*step) error) {
 	s.used.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open.Load() != turn {
+	if during.over() || s.settled {
 		panic("bus: " + what + " after the handler has returned or settled: its step has left already")
 	}
 	if s.err == nil {
@@ -92,33 +113,31 @@ func (s *step) add(what string, turn uint64, fn func(*step) error) {
 	}
 }
 
-// begin makes the step, which is closed, ready for a handling.
-func (s *step) begin(in *envelope.Meta, at *port.Group, by port.Receipt) {
+// begin makes the step, which is closed, ready for the handling of an item.
+func (s *step) begin(of *item, at *port.Group, t turn) {
 	s.empty()
-	s.turn++
 	s.settled = false
-	if s.in != in || s.at != at { // an item's step has the same ones again and again
-		s.in, s.at = in, at
+	s.turn.n = t.n
+	if s.turn.gate != t.gate || s.of != of || s.at != at { // an item's step has the same ones again and again
+		s.turn.gate, s.of, s.at = t.gate, of, at
 	}
-	s.by = by
-	s.open.Store(s.turn)
 }
 
-// close ends the gathering; it waits for who is adding. Who adds says so before it looks whether the step is open, and this looks
-// after it has closed it, so one of them sees the other.
+// close ends the gathering, whose gate is closed; it waits for who is adding. Who adds says so before it looks whether the gate is
+// open, and this looks after it was closed, so one of them sees the other.
 func (s *step) close() {
-	s.open.Store(0)
 	if s.used.Load() {
 		s.mu.Lock()
 		s.used.Store(false)
 		s.mu.Unlock()
+		s.gathered = true
 	}
 }
 
 // empty lets go of what was gathered. The step is closed: nobody adds.
 func (s *step) empty() {
-	if !s.batch.IsZero() || s.declare != nil || s.err != nil {
-		s.batch, s.declare, s.err = port.Batch{}, nil, nil
+	if s.gathered {
+		s.gathered, s.batch, s.declare, s.err = false, port.Batch{}, nil, nil
 	}
 }
 
@@ -133,7 +152,7 @@ func SettleIn[I any](ctx context.Context, m Message[I], q port.Queue) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.open.Load() != m.turn:
+	case m.turn.over() || s.settled:
 		panic("bus: SettleIn after the handler has returned or settled")
 	case s.err != nil:
 		return s.err
@@ -143,12 +162,15 @@ func SettleIn[I any](ctx context.Context, m Message[I], q port.Queue) error {
 			return fmt.Errorf("declare topic %q: %w", t.Name, err)
 		}
 	}
-	err := q.Settle(ctx, *s.at, port.Settlement{Receipt: s.by, Then: s.batch})[0]
+	var by port.Receipt
+	if s.of != nil {
+		by = s.of.d.Receipt
+	}
+	err := q.Settle(ctx, *s.at, port.Settlement{Receipt: by, Then: s.batch})[0]
 	if err != nil {
-		return fmt.Errorf("settle message %q of topic %q for group %q: %w", s.in.ID, s.at.Topic, s.at.Name, err)
+		return fmt.Errorf("settle message %q of topic %q for group %q: %w", s.about().ID, s.at.Topic, s.at.Name, err)
 	}
 	s.settled = true
-	s.open.Store(0)
 	return nil
 }
 

@@ -11,83 +11,157 @@ import (
 )
 
 // item is one message in hand: from its fetch to its settlement. Its worker owns it while it runs; what the keeper and the lanes
-// need is guarded by the consumer's mutex.
+// need is guarded by the consumer's mutex. What every message needs stands first: it is looked at a dozen times.
 type item struct {
-	d       *port.Delivery // among those that it was fetched with
-	meta    envelope.Meta
-	payload []byte
-	bare    bool // meta has already what the messages of the consumer's bare topic have in common
-	step    step
-	ran     bool  // step is of the run under way or over: the handler was to get the message
-	err     error // the handler's verdict
+	d    *port.Delivery // among those that it was fetched with; nil: no message is in hand
+	bare *envelope.Meta // what the messages of the consumer's bare topic have in common; nil where envelopes travel
+	err  error          // the handler's verdict
+	no   int32          // its number on the shelf
 
-	settlement port.Settlement // without its receipt, which is that of d
-	handled    bool            // the settlement is the acknowledgement of the handler's step
-	buried     int             // how often the burial was tried in a smaller form
-	conflicts  int             // runs of the handler whose step was refused
+	ran     bool // step is of the run under way or over: the handler was to get the message
+	read    bool // meta is this message's
+	handled bool // the settlement is the acknowledgement of the handler's step
 
 	// Guarded by consumer.mu.
-	index     int // in consumer.hand
-	lane      *lane
-	suspect   bool                    // holds the place of the one suspect
-	sent      hold.Instant            // when the loan was received, or its start recorded
-	booked    bool                    // the keeper looks after it
-	overdue   bool                    // not extended in time: it must be taken for passed on
-	lost      bool                    // it has passed on: nothing that happens to it counts
-	interrupt context.CancelCauseFunc // of a running handler: ends the handler's context while it runs
+	suspect     bool          // holds the place of the one suspect
+	booked      bool          // the keeper looks after it
+	overdue     bool          // not extended in time: it must be taken for passed on
+	lost        bool          // it has passed on: nothing that happens to it counts
+	interrupted bool          // its part in ending its handler's context is done
+	lane        *lane         // that it holds
+	came        *arrival      // with which it was fetched
+	begun       *hold.Instant // when its start was recorded; nil: it was not
+
+	settlement *port.Settlement // without its receipt, which is that of d; nil: an acknowledgement without a step
+	step       step
+	meta       envelope.Meta
+	payload    []byte // where envelopes travel
+	outcome    port.Settlement
+	buried     int // how often the burial was tried in a smaller form
+	conflicts  int // runs of the handler whose step was refused
 }
 
-// parse reads the envelope; what cannot be read is kept as it came. A bare message has what its topic's have in common, and what
-// the port knows of it.
-func (it *item) parse(bare *envelope.Meta) error {
-	if bare != nil {
-		if !it.bare {
-			it.bare, it.meta = true, *bare
-		}
-		it.payload = it.d.Message.Body
-		it.meta.ID = clip(it.d.Message.ID, envelope.MaxID)
-		it.meta.CorrID, it.meta.At = it.meta.ID, it.d.FirstAt
-		if it.meta.Key != it.d.Message.Key {
-			it.meta.Key = clip(it.d.Message.Key, envelope.MaxName)
-		}
+// arrival is what one Fetch brought.
+type arrival struct {
+	ds   []port.Delivery
+	sent hold.Instant // when it was received
+	left int          // how many are in hand
+}
+
+// sent is when the loan was received, or its start recorded.
+func (it *item) sent() hold.Instant {
+	if it.begun != nil {
+		return *it.begun
+	}
+	return it.came.sent
+}
+
+// parse reads the envelope; what cannot be read is kept as it came.
+func (it *item) parse() error {
+	if it.bare != nil {
 		return nil
 	}
 	meta, payload, err := envelope.Parse(it.d.Message.Body)
 	if err != nil {
 		return err
 	}
-	it.meta, it.payload = meta, payload
+	it.read, it.meta, it.payload = true, meta, payload
 	return nil
+}
+
+// id is the message's id in its envelope, or what a bare message has for it.
+func (it *item) id() string {
+	if it.bare != nil {
+		return clip(it.d.Message.ID, envelope.MaxID)
+	}
+	return it.meta.ID
+}
+
+// key is the same for its key.
+func (it *item) key() string {
+	if it.bare == nil {
+		return it.meta.Key
+	}
+	if it.d.Message.Key == "" {
+		return ""
+	}
+	return clip(it.d.Message.Key, envelope.MaxName)
+}
+
+// about is the message's meta. A bare message has what its topic's have in common, and what the port knows of it.
+func (it *item) about() *envelope.Meta {
+	if it.bare != nil && !it.read {
+		it.read, it.meta = true, *it.bare
+		it.meta.ID, it.meta.Key, it.meta.At = it.id(), it.key(), it.d.FirstAt
+		it.meta.CorrID = it.meta.ID
+	}
+	return &it.meta
+}
+
+// body is the payload.
+func (it *item) body() []byte {
+	if it.bare != nil {
+		return it.d.Message.Body
+	}
+	return it.payload
+}
+
+// settle makes s what becomes of the message.
+func (it *item) settle(s port.Settlement) {
+	it.outcome = s
+	it.settlement = &it.outcome
+}
+
+// verdict is that of the settlement.
+func (it *item) verdict() port.Verdict {
+	if it.settlement == nil {
+		return port.Ack
+	}
+	return it.settlement.Verdict
+}
+
+// plain reports whether the settlement is an acknowledgement without a step.
+func (it *item) plain() bool {
+	return it.settlement == nil || it.settlement.Verdict == port.Ack && it.settlement.Then.IsZero()
+}
+
+// acknowledge makes the settlement an acknowledgement without a step.
+func (it *item) acknowledge() {
+	if it.settlement != nil {
+		it.outcome, it.settlement = port.Settlement{}, nil
+	}
 }
 
 // forget lets go of what has the size of a message. The rest is written over when the next message is accepted, parsed and settled;
 // the step keeps its turn.
 func (it *item) forget() {
-	it.d.Message.Body, it.payload = nil, nil
+	it.d.Message.Body = nil
 	if it.err != nil {
 		it.err = nil
 	}
-	if !it.bare {
-		it.meta = envelope.Meta{}
+	if it.read {
+		it.read, it.meta, it.payload = false, envelope.Meta{}, nil
 	}
-	if !it.settlement.Then.IsZero() {
-		it.settlement.Then = port.Batch{}
-	}
+	it.acknowledge()
 	it.step.empty()
-	it.ran, it.handled, it.buried, it.conflicts = false, false, 0, 0
+	it.ran, it.handled = false, false
+	if it.buried != 0 || it.conflicts != 0 {
+		it.buried, it.conflicts = 0, 0
+	}
 }
 
 // enter is ctx for the handling of this message.
 func (it *item) enter(ctx context.Context, worker string) context.Context {
 	g := it.step.at
 	place := envelope.Place{Topic: g.Topic, Group: g.Name, Worker: worker, Attempt: it.d.Attempt}
-	return envelope.Enter(ctx, it.meta, place, g.Topic+"/"+g.Name+"/"+it.meta.ID)
+	meta := it.about()
+	return envelope.Enter(ctx, *meta, place, g.Topic+"/"+g.Name+"/"+meta.ID)
 }
 
 // message is what middleware and handlers get.
 func (it *item) message(worker string) Message[[]byte] {
 	return Message[[]byte]{
-		Envelope: envelope.Envelope[[]byte]{Meta: it.meta, Payload: it.payload},
+		Envelope: envelope.Envelope[[]byte]{Meta: *it.about(), Payload: it.body()},
 		Delivery: it.delivery(worker),
 		step:     &it.step, turn: it.step.turn,
 	}

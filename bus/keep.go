@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,12 +61,13 @@ func (k *keeper) enter() {
 	c := k.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, it := range c.hand {
-		if !it.booked && !it.lost && (hold.Clock{}).Since(it.sent) >= k.after {
+	now := hold.Clock{}.Now()
+	c.items.held(func(it *item) {
+		if !it.booked && !it.lost && now.Sub(it.sent()) >= k.after {
 			it.booked = true
-			k.book.Add(it.sent, it)
+			k.book.Add(it.sent(), it)
 		}
-	}
+	})
 }
 
 // giveUp marks what must be taken for passed on.
@@ -117,10 +119,26 @@ func (k *keeper) held(items []*item) (held []*item, holds []port.Hold) {
 	return held, holds
 }
 
-// interrupt ends the context of a running handler whose loan is gone. The caller holds the mutex.
+// running is one call of the handler. It is guarded by the consumer's mutex.
+type running struct {
+	items []*item
+	left  int // how many of them are not lost
+	end   context.CancelCauseFunc
+}
+
+// interrupt ends the context of the handler that runs for the item, when the loans of all that it handles are gone. The caller holds the
+// mutex.
 func (c *consumer) interrupt(it *item) {
-	if it.interrupt != nil {
-		it.interrupt(fmt.Errorf("the loan of message %q passed on: %w", it.d.Message.ID, port.ErrLost))
-		it.interrupt = nil
+	if it.interrupted {
+		return
+	}
+	for _, r := range c.running {
+		if !slices.Contains(r.items, it) {
+			continue
+		}
+		it.interrupted = true
+		if r.left--; r.left == 0 {
+			r.end(fmt.Errorf("the loan of message %q passed on: %w", it.d.Message.ID, port.ErrLost))
+		}
 	}
 }

@@ -3,6 +3,7 @@ package bus
 // lanes orders what is in hand: messages of one key run one at a time, in order, and of all suspects one at a time. All of it is
 // guarded by the consumer's mutex.
 type lanes struct {
+	items    *shelf
 	ready    fifo // may run now
 	byKey    map[string]*lane
 	suspects fifo // may run when no other suspect does
@@ -35,12 +36,12 @@ func (l *lanes) enter(it *item) {
 func (l *lanes) offer(it *item) {
 	if it.d.Lost > 0 && !it.suspect {
 		if l.suspect {
-			l.suspects.push(it)
+			l.suspects.push(it.no)
 			return
 		}
 		l.suspect, it.suspect = true, true
 	}
-	l.ready.push(it)
+	l.ready.push(it.no)
 }
 
 // pass gives the lane to the next of its key.
@@ -78,61 +79,22 @@ func (l *lanes) leave(it *item) {
 		return
 	}
 	it.suspect, l.suspect = false, false
-	if next := l.suspects.pop(); next != nil {
-		l.offer(next)
+	if no, ok := l.suspects.pop(); ok {
+		l.offer(l.items.at(no))
 	}
 }
 
 // unstarted takes out everything that no worker has begun.
 func (l *lanes) unstarted() []*item {
 	var all []*item
-	for it := l.ready.pop(); it != nil; it = l.ready.pop() {
-		all = append(all, it)
-	}
-	for it := l.suspects.pop(); it != nil; it = l.suspects.pop() {
-		all = append(all, it)
+	for _, f := range []*fifo{&l.ready, &l.suspects} {
+		for no, ok := f.pop(); ok; no, ok = f.pop() {
+			all = append(all, l.items.at(no))
+		}
 	}
 	for _, ln := range l.byKey {
 		all = append(all, ln.waiting...)
 		ln.waiting = nil
 	}
 	return all
-}
-
-// fifo is a queue of items; the zero value is empty.
-type fifo struct {
-	items []*item
-	head  int
-}
-
-func (f *fifo) len() int { return len(f.items) - f.head }
-
-func (f *fifo) push(it *item) {
-	if f.head > 0 && len(f.items) == cap(f.items) {
-		n := copy(f.items, f.items[f.head:])
-		clear(f.items[n:])
-		f.items, f.head = f.items[:n], 0
-	}
-	f.items = append(f.items, it)
-}
-
-// front is the next item without taking it; nil when there is none.
-func (f *fifo) front() *item {
-	if f.len() == 0 {
-		return nil
-	}
-	return f.items[f.head]
-}
-
-// pop takes the next item; nil when there is none.
-func (f *fifo) pop() *item {
-	it := f.front()
-	if it == nil {
-		return nil
-	}
-	f.head++ // the item stays: the consumer uses it for another message
-	if f.head == len(f.items) {
-		f.items, f.head = f.items[:0], 0
-	}
-	return it
 }

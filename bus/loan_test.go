@@ -91,8 +91,10 @@ func TestAProcessThatCannotExtendItsLoanStopsItsHandlerAndTheNextOneTakesOver(t 
 			off.Store(false)
 			return nil // it believes that it is done
 		})
-		publish(t, store, orders, order{ID: "1"})
-		publish(t, store, orders, order{ID: "2"}) // waits behind it in the zombie's hand
+		two := []bus.Out[order]{{Payload: order{ID: "1"}}, {Payload: order{ID: "2"}}} // the second one waits in the zombie's hand
+		if _, err := orders.PublishAll(t.Context(), store, two...); err != nil {
+			t.Fatal(err)
+		}
 		<-time.After(time.Second)
 		next := subscribe(t, store, orders, bus.Group{Name: "g", Log: quiet}, func(_ context.Context, m bus.Message[order]) error {
 			l.add("next %s/%d", m.Payload.ID, m.Attempt)

@@ -12,20 +12,27 @@ type Message[T any] struct {
 	envelope.Envelope[T]
 	Delivery
 	step *step
-	turn uint64 // of the step: which handling this is
+	turn turn // this handling
 }
 
 // become makes m, which was another one's message or none's, that of an item, all but its payload. What is as it was is not written:
 // a write costs more than a look.
 func (m *Message[T]) become(it *item, worker string) {
-	to, from := &m.Meta, &it.meta
-	to.ID, to.At = from.ID, from.At
+	to, from := &m.Meta, it.bare
+	if from != nil {
+		to.ID = it.id()
+		to.CorrID, to.At = to.ID, it.d.FirstAt
+		set(&to.Key, it.key())
+	} else {
+		from = &it.meta
+		to.ID, to.At = from.ID, from.At
+		set(&to.CorrID, from.CorrID)
+		set(&to.Key, from.Key)
+	}
 	set(&to.Type, from.Type)
-	set(&to.CorrID, from.CorrID)
 	set(&to.CauseID, from.CauseID)
 	set(&to.Tenant, from.Tenant)
 	set(&to.Source, from.Source)
-	set(&to.Key, from.Key)
 	set(&to.ContentType, from.ContentType)
 	to.Attempts = from.Attempts
 	set(&to.LastError, from.LastError)
@@ -41,7 +48,10 @@ func (m *Message[T]) become(it *item, worker string) {
 	set(&d.Worker, worker)
 	set(&d.LastError, it.d.Reason)
 	d.Attempt, d.Crashes, d.FirstAt = it.d.Attempt, it.d.Crashes, it.d.FirstAt
-	m.step, m.turn = &it.step, it.step.turn
+	m.step, m.turn.n = &it.step, it.step.turn.n
+	if m.turn.gate != it.step.turn.gate {
+		m.turn.gate = it.step.turn.gate
+	}
 }
 
 // leave lets go of what is m's own.

@@ -32,7 +32,7 @@ func (c *consumer) settle(ctx context.Context) error {
 		again, err := c.deliver(ctx, items)
 		if ctx.Err() != nil {
 			c.mu.Lock()
-			left := len(c.hand)
+			left := c.items.inHand
 			c.mu.Unlock()
 			if left == 0 {
 				return c.failed
@@ -54,13 +54,13 @@ func (c *consumer) settle(ctx context.Context) error {
 		}
 		pause(ctx, outage.Delay(failures, rand.Float64()))
 		c.mu.Lock()
-		c.outbox = append(again, c.outbox...)
+		c.outbox = slices.Concat(again, c.outbox)
 		c.mu.Unlock()
 	}
 }
 
 // collect waits for the outbox and takes what one call may carry; none when it is flushed.
-func (c *consumer) collect() []*item {
+func (c *consumer) collect() []int32 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(c.outbox) == 0 {
@@ -71,8 +71,9 @@ func (c *consumer) collect() []*item {
 	}
 	n, effects := 0, 0
 	for n < len(c.outbox) && n < maxSettled {
-		then := &c.outbox[n].settlement.Then
-		effects += len(then.Messages) + len(then.Changes) + len(then.Removes)
+		if s := c.items.at(c.outbox[n]).settlement; s != nil {
+			effects += len(s.Then.Messages) + len(s.Then.Changes) + len(s.Then.Removes)
+		}
 		if n > 0 && effects > maxEffects {
 			break
 		}
@@ -89,7 +90,7 @@ func (c *consumer) collect() []*item {
 
 // deliver makes one call, which takes at most a loan, and sees to what came of each; it returns those to be sent again, and one of
 // their errors.
-func (c *consumer) deliver(ctx context.Context, items []*item) (again []*item, err error) {
+func (c *consumer) deliver(ctx context.Context, items []int32) (again []int32, err error) {
 	ctx, end := context.WithTimeout(ctx, c.g.Loan)
 	defer end()
 	if err := c.declare(ctx, items); err != nil {
@@ -98,27 +99,24 @@ func (c *consumer) deliver(ctx context.Context, items []*item) (again []*item, e
 		}
 		return items, err
 	}
-	errs := c.q.Settle(ctx, c.pg, c.settlements(items)...)
-	for i := range c.sending {
-		if s := &c.sending[i]; !s.Then.IsZero() {
-			s.Then = port.Batch{}
-		}
-	}
-	for i, it := range items {
-		if errs[i] != nil && !c.settled(ctx, it, errs[i]) {
-			again, err = append(again, it), errs[i]
-		}
-	}
-	for i, it := range items {
-		if errs[i] == nil {
+	c.settlements(items)
+	errs := c.q.Settle(ctx, c.pg, c.sending...)
+	refused := false
+	for i, no := range items {
+		if it := c.items.at(no); errs[i] == nil {
 			it.forget()
+		} else if refused = true; !c.settled(ctx, it, errs[i]) {
+			again, err = append(again, no), errs[i]
 		}
+	}
+	if refused {
+		c.sending = nil // it may be read for a while longer
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, it := range items {
+	for i, no := range items {
 		if errs[i] == nil {
-			c.discard(it)
+			c.discard(c.items.at(no))
 		}
 	}
 	c.wake()
@@ -126,21 +124,20 @@ func (c *consumer) deliver(ctx context.Context, items []*item) (again []*item, e
 	return again, err
 }
 
-// settlements are those of items, in the memory of the call before, which has no steps in it any more. A step is two thirds of a
-// settlement, and most have none.
-func (c *consumer) settlements(items []*item) []port.Settlement {
-	c.sending = slices.Grow(c.sending[:0], len(items))[:len(items)]
-	for i, it := range items {
-		s, from := &c.sending[i], &it.settlement
-		s.Receipt, s.Verdict, s.After = it.d.Receipt, from.Verdict, from.After
-		if s.Reason != from.Reason {
-			s.Reason = from.Reason
-		}
-		if !from.Then.IsZero() {
-			s.Then = from.Then
-		}
+// settlements makes c.sending those of items, in the memory of the call before.
+func (c *consumer) settlements(items []int32) {
+	if c.stained {
+		c.stained = false
+		clear(c.sending)
 	}
-	return c.sending
+	c.sending = slices.Grow(c.sending[:0], len(items))[:len(items)]
+	for i, no := range items {
+		it, s := c.items.at(no), &c.sending[i]
+		if it.settlement != nil {
+			*s, c.stained = *it.settlement, true
+		}
+		s.Receipt = it.d.Receipt
+	}
 }
 
 // settled sees to an item whose settlement was refused, and reports whether it is seen to; if not it is to be sent again.
@@ -153,7 +150,7 @@ func (c *consumer) settled(ctx context.Context, it *item, err error) bool {
 		c.locked(func() { c.leave(it) })
 	case errors.Is(err, port.ErrDuplicate), errors.Is(err, port.ErrStale) && !fenced:
 		c.g.Log.DebugContext(ctx, "message was settled before or its loan passed on, this settlement did nothing",
-			"topic", c.pg.Topic, "group", c.pg.Name, "id", it.d.Message.ID, "verdict", it.settlement.Verdict, "error", err)
+			"topic", c.pg.Topic, "group", c.pg.Name, "id", it.d.Message.ID, "verdict", it.verdict(), "error", err)
 		c.locked(func() { c.leave(it) })
 	case errors.Is(err, port.ErrConflict) && it.handled && it.conflicts < reruns:
 		it.conflicts++
@@ -162,7 +159,7 @@ func (c *consumer) settled(ctx context.Context, it *item, err error) bool {
 		c.repost(it, fmt.Errorf("the step was refused: %w", err))
 	case it.handled && (errors.Is(err, port.ErrInvalid) || errors.Is(err, port.ErrUnsupported)):
 		c.repost(it, Reject(fmt.Errorf("the step cannot be made: %w", err)))
-	case errors.Is(err, port.ErrInvalid) && it.settlement.Verdict == port.Ack:
+	case errors.Is(err, port.ErrInvalid) && it.verdict() == port.Ack:
 		c.shrink(it, err)
 		c.locked(func() { c.post(it) })
 	default:
@@ -183,7 +180,7 @@ func (c *consumer) rerun(it *item) {
 		c.release(0, []*item{it})
 		return
 	}
-	c.lanes.ready.push(it)
+	c.lanes.ready.push(it.no)
 }
 
 // repost makes a refused step a failure.
@@ -191,7 +188,7 @@ func (c *consumer) repost(it *item, err error) {
 	it.err = err
 	c.fail(it, err)
 	c.locked(func() {
-		if it.settlement.Verdict != port.Ack {
+		if it.verdict() != port.Ack {
 			c.postpone(it)
 			return
 		}
@@ -200,9 +197,10 @@ func (c *consumer) repost(it *item, err error) {
 }
 
 // declare declares the limits of the topics that the steps go to, once for each.
-func (c *consumer) declare(ctx context.Context, items []*item) error {
-	for _, it := range items {
-		if it.settlement.Verdict != port.Ack || it.settlement.Then.IsZero() {
+func (c *consumer) declare(ctx context.Context, items []int32) error {
+	for _, no := range items {
+		it := c.items.at(no)
+		if it.settlement == nil || it.settlement.Verdict != port.Ack || it.plain() {
 			continue
 		}
 		if it.handled {

@@ -141,7 +141,7 @@ func (b *batches[T]) decode(items []*item) {
 			next++
 			m := &b.ms[len(b.given)]
 			m.become(it, b.worker)
-			if err := b.codec.Decode(it.payload, &m.Payload); err != nil {
+			if err := b.codec.Decode(it.body(), &m.Payload); err != nil {
 				var none T
 				it.err, m.Payload = undecoded(err), none
 				continue

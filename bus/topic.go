@@ -63,12 +63,13 @@ func (t Topic[T]) PublishAll(ctx context.Context, q port.Queue, out ...Out[T]) (
 	var repeated []string
 	for len(out) > 0 {
 		n := min(len(out), port.MaxParts)
-		batch := port.Batch{Messages: make([]port.Message, n)}
-		names, err := t.fill(ctx, batch.Messages, out[:n])
+		leaving := newParcel(n)
+		names, err := t.fill(ctx, leaving, out[:n])
 		if err != nil {
 			return ids, err
 		}
-		err = write(ctx, q, batch)
+		err = write(ctx, q, port.Batch{Messages: leaving.messages})
+		leaving.done(err)
 		if dup, ok := errors.AsType[*port.DuplicateError](err); ok {
 			repeated = append(repeated, dup.IDs...)
 		} else if err != nil {
@@ -109,30 +110,24 @@ func names[T any](out []Out[T]) []string {
 }
 
 // fill makes a message of each out, and returns their ids.
-func (t Topic[T]) fill(ctx context.Context, ms []port.Message, out []Out[T]) ([]string, error) {
+func (t *Topic[T]) fill(ctx context.Context, p *parcel, out []Out[T]) ([]string, error) {
 	list := names(out)
 	codec := t.codec()
-	var room []byte
 	if err := port.CheckName("topic", t.Name); err != nil {
 		return nil, err
 	}
 	for i := range out {
+		var err error
 		if t.Bare {
-			room = roomFor(room, i, len(out), ms)
-			var err error
-			if room, err = bareMessage(&ms[i], room, &t, codec, list[i], &out[i]); err != nil {
-				return nil, err
-			}
-			continue
+			err = bareMessage(&p.messages[i], &p.bodies, t, codec, list[i], &out[i])
+		} else {
+			meta := t.meta(&out[i])
+			meta.ID = list[i]
+			err = enveloped(&p.messages[i], &p.bodies, t, codec, envelope.Derive(ctx, meta), &out[i])
 		}
-		meta := t.meta(&out[i])
-		meta.ID = list[i]
-		meta = envelope.Derive(ctx, meta)
-		m, err := t.message(&meta, &out[i])
 		if err != nil {
 			return nil, err
 		}
-		ms[i] = m
 	}
 	return list, nil
 }
@@ -209,57 +204,41 @@ func (t Topic[T]) message(m *envelope.Meta, out *Out[T]) (port.Message, error) {
 	if err := port.CheckName("topic", t.Name); err != nil {
 		return port.Message{}, err
 	}
+	var msg port.Message
+	var own room
 	if t.Bare {
-		var msg port.Message
-		_, err := bareMessage(&msg, nil, &t, t.codec(), m.ID, out)
-		return msg, err
+		return msg, bareMessage(&msg, &own, &t, t.codec(), m.ID, out)
 	}
-	body, err := encode(t.codec(), *m, out.Payload)
-	if err != nil {
-		return port.Message{}, fmt.Errorf("message for topic %q: %w: %w", t.Name, port.ErrInvalid, err)
-	}
-	return port.Message{Topic: t.Name, ID: m.ID, Key: m.Key, Body: body, At: out.At}, nil
+	return msg, enveloped(&msg, &own, &t, t.codec(), *m, out)
 }
 
-// Small bodies that leave together share memory, a few at a time: one that is kept for long keeps that much with it.
-const (
-	sharedBodies = 8
-	maxShared    = 1024 // bytes of a body
-)
-
-// roomFor is the room for the body of message i of n: what is left, or new room for some of the size of the last one.
-func roomFor(room []byte, i, n int, ms []port.Message) []byte {
-	if i == 0 {
-		return nil
-	}
-	size := len(ms[i-1].Body)
-	if cap(room)-len(room) >= size || size > maxShared || i+1 == n {
-		return room
-	}
-	return make([]byte, 0, min(n-i, sharedBodies)*size)
-}
-
-// bareMessage makes msg the message of a bare topic whose codec is c, with its body behind what is in room, and returns the room with
-// it. It takes t by its place: it is called for each of many.
-func bareMessage[T any](msg *port.Message, room []byte, t *Topic[T], c envelope.Codec[T], id string, out *Out[T]) ([]byte, error) {
+// bareMessage makes msg the message of a bare topic whose codec is c, with its body in r. It takes t by its place: it is called for
+// each of many.
+func bareMessage[T any](msg *port.Message, r *room, t *Topic[T], c envelope.Codec[T], id string, out *Out[T]) error {
 	if out.Tenant != "" || len(out.Headers) > 0 {
-		return room, fmt.Errorf("message for topic %q: a bare message carries no tenant and no headers: %w", t.Name, port.ErrInvalid)
+		return fmt.Errorf("message for topic %q: a bare message carries no tenant and no headers: %w", t.Name, port.ErrInvalid)
 	}
-	start := len(room)
-	room, err := c.Append(room, out.Payload)
-	if err != nil {
-		return room, fmt.Errorf("message for topic %q: %w: %w", t.Name, port.ErrInvalid, err)
+	start := len(r.bytes)
+	var err error
+	if r.bytes, err = c.Append(r.bytes, out.Payload); err != nil {
+		return fmt.Errorf("message for topic %q: %w: %w", t.Name, port.ErrInvalid, err)
 	}
-	msg.Topic, msg.ID, msg.Body = t.Name, id, room[start:len(room):len(room)]
-	if !out.At.IsZero() {
-		msg.At = out.At
+	key := out.Key
+	if key == "" && t.Key != nil {
+		key = t.Key(out.Payload)
 	}
-	if out.Key != "" {
-		msg.Key = out.Key
-	} else if t.Key != nil {
-		msg.Key = t.Key(out.Payload)
+	fillIn(msg, t.Name, id, key, r.from(start), out.At)
+	return nil
+}
+
+// enveloped makes msg the message of a topic whose codec is c, with the envelope m, in r.
+func enveloped[T any](msg *port.Message, r *room, t *Topic[T], c envelope.Codec[T], m envelope.Meta, out *Out[T]) error {
+	start := len(r.bytes)
+	if err := encode(r, c, m, out.Payload); err != nil {
+		return fmt.Errorf("message for topic %q: %w: %w", t.Name, port.ErrInvalid, err)
 	}
-	return room, nil
+	fillIn(msg, t.Name, m.ID, m.Key, r.from(start), out.At)
+	return nil
 }
 
 // bare is what the messages of a bare topic have in common; nil for a topic with envelopes.
@@ -272,16 +251,17 @@ func (t Topic[T]) bare() *envelope.Meta {
 	return &m
 }
 
-// encode is the wire form of v under m.
-func encode[T any](c envelope.Codec[T], m envelope.Meta, v T) ([]byte, error) {
-	if raw, ok := any(v).([]byte); ok {
+// encode appends the wire form of v under m to what is in r.
+func encode[T any](r *room, c envelope.Codec[T], m envelope.Meta, v T) error {
+	if raw, ok := any(&v).(*[]byte); ok {
 		if _, plain := any(c).(envelope.Bytes); plain {
-			return envelope.Append(nil, m, raw)
+			return r.envelope(m, *raw)
 		}
 	}
-	payload, err := c.Append(nil, v)
+	payload, err := c.Append(r.payload[:0], v)
 	if err != nil {
-		return nil, fmt.Errorf("payload: %w", err)
+		return fmt.Errorf("payload: %w", err)
 	}
-	return envelope.Append(nil, m, payload)
+	r.payload = payload
+	return r.envelope(m, payload)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/musterhq/muster/internal/hold"
@@ -17,8 +18,8 @@ var errGoexit = errors.New("the handler ended its goroutine (runtime.Goexit, or 
 
 // worker handles what is ready until nothing will be.
 func (c *consumer) worker() {
-	var items, run []*item
-	call, ended := c.calls(), false
+	var items []*item
+	desk, ended := &desk{call: c.calls()}, false
 	defer func() {
 		if ended {
 			return
@@ -28,20 +29,27 @@ func (c *consumer) worker() {
 				it.err = errGoexit
 			}
 		}
-		c.conclude(items)
+		c.conclude(desk, items)
 		c.workers.Go(c.worker)
 	}()
 	for {
 		if items = c.take(items[:0]); len(items) == 0 {
 			break
 		}
-		run = c.handle(items, run, call)
+		c.handle(desk, items)
 	}
 	ended = true
 }
 
-// handle runs the handler for items and posts their verdicts. Run is room for those that the handler gets; it returns it.
-func (c *consumer) handle(items, run []*item, call call) []*item {
+// desk is what one worker has for all its calls.
+type desk struct {
+	call call
+	gate gate
+	run  running // the call that runs
+}
+
+// handle runs the handler for items and posts their verdicts.
+func (c *consumer) handle(d *desk, items []*item) {
 	ctx, interrupt := context.WithCancelCause(c.handling)
 	defer interrupt(nil)
 	if c.g.Timeout > 0 {
@@ -49,24 +57,29 @@ func (c *consumer) handle(items, run []*item, call call) []*item {
 		ctx, end = context.WithTimeout(ctx, c.g.Timeout)
 		defer end()
 	}
-	run = run[:0]
-	for _, it := range items {
-		if it.err = c.prepare(ctx, it); it.err == nil {
+	now := turn{gate: &d.gate, n: c.turns.Add(1)}
+	run := items
+	for i, it := range items {
+		it.err = c.prepare(ctx, it, now)
+		switch {
+		case it.err != nil && len(run) == len(items): // the first one that the handler does not get
+			run = append(make([]*item, 0, len(items)-1), items[:i]...)
+		case it.err == nil && len(run) < len(items):
 			run = append(run, it)
 		}
 	}
 	if len(run) > 0 {
-		c.interruptible(run, interrupt)
-		call(ctx, run)
+		d.gate.open.Store(now.n)
+		c.interruptible(&d.run, run, interrupt)
+		d.call(ctx, run)
 	}
-	c.conclude(items)
-	return run
+	c.conclude(d, items)
 }
 
 // prepare reads the envelope and decides whether the message may be handled at all: nil, or its verdict.
-func (c *consumer) prepare(ctx context.Context, it *item) error {
+func (c *consumer) prepare(ctx context.Context, it *item, now turn) error {
 	it.ran = false
-	if err := it.parse(c.bare); err != nil {
+	if err := it.parse(); err != nil {
 		return Reject(fmt.Errorf("the body is no envelope: %w", err))
 	}
 	switch {
@@ -76,7 +89,7 @@ func (c *consumer) prepare(ctx context.Context, it *item) error {
 		return Reject(fmt.Errorf("%d tries are used up; the last failure: %s", it.d.Attempt, it.d.Reason))
 	}
 	it.ran = true
-	it.step.begin(&it.meta, &c.pg, it.d.Receipt)
+	it.step.begin(it, &c.pg, now)
 	if it.d.Lost > 0 {
 		return c.begin(ctx, it)
 	}
@@ -118,7 +131,7 @@ func (c *consumer) record(ctx context.Context, it *item) error {
 
 // began counts the loan from the record of the start on, also one that was taken for passed on. The caller holds the mutex.
 func (c *consumer) began(it *item, sent hold.Instant) {
-	it.sent = sent
+	it.begun = &sent
 	switch {
 	case it.overdue:
 		it.overdue, it.booked = false, false // it left the book when it was given up
@@ -128,24 +141,21 @@ func (c *consumer) began(it *item, sent hold.Instant) {
 }
 
 // interruptible lets the keeper end the handler's context when all its loans are lost.
-func (c *consumer) interruptible(items []*item, interrupt context.CancelCauseFunc) {
-	left := len(items) // guarded by c.mu, as every call of an item's interrupt is
-	one := func(cause error) {
-		if left--; left == 0 {
-			interrupt(cause)
-		}
-	}
+func (c *consumer) interruptible(r *running, items []*item, interrupt context.CancelCauseFunc) {
+	r.items, r.left, r.end = items, len(items), interrupt
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.running = append(c.running, r)
 	for _, it := range items {
-		if it.interrupt = one; it.lost || it.overdue {
+		if it.lost || it.overdue {
 			c.interrupt(it)
 		}
 	}
 }
 
 // conclude turns verdicts into settlements.
-func (c *consumer) conclude(items []*item) {
+func (c *consumer) conclude(d *desk, items []*item) {
+	d.gate.open.Store(0)
 	for _, it := range items {
 		if it.ran {
 			it.step.close()
@@ -154,19 +164,20 @@ func (c *consumer) conclude(items []*item) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.running = slices.DeleteFunc(c.running, func(r *running) bool { return r == &d.run })
 	for _, it := range items {
-		it.interrupt = nil
+		it.interrupted = false
 		switch {
 		case it.ran && it.step.settled && it.err == nil, it.lost:
 			c.leave(it)
 			continue
-		case it.settlement.Verdict != port.Ack:
+		case it.verdict() != port.Ack:
 			c.postpone(it)
 			continue
-		case it.handled && it.settlement.Then.IsZero():
+		case it.handled && it.plain():
 			c.lanes.pass(it) // no step that the next of the key could miss
 		}
-		c.outbox = append(c.outbox, it)
+		c.outbox = append(c.outbox, it.no)
 	}
 	c.send.Signal()
 	c.wake()
@@ -183,18 +194,15 @@ func (c *consumer) judge(it *item) {
 	switch {
 	case err == nil:
 		it.handled = true
-		s := &it.settlement
-		s.Verdict, s.After = port.Ack, 0
-		if s.Reason != "" {
-			s.Reason = ""
-		}
-		if it.ran && !(s.Then.IsZero() && it.step.batch.IsZero()) {
-			s.Then = it.step.batch
+		if it.ran && it.step.gathered {
+			it.settle(port.Settlement{Then: it.step.batch})
+		} else {
+			it.acknowledge()
 		}
 	case errors.Is(err, errNotBegun), c.isLost(it), c.handling.Err() != nil && !rejects(err):
-		it.settlement = port.Settlement{Verdict: port.Release}
+		it.settle(port.Settlement{Verdict: port.Release})
 	case isLater:
-		it.settlement = port.Settlement{Verdict: port.Release, After: wait.wait}
+		it.settle(port.Settlement{Verdict: port.Release, After: wait.wait})
 	default:
 		c.fail(it, err)
 	}
@@ -211,9 +219,9 @@ func (c *consumer) fail(it *item, err error) {
 	if !ok {
 		wait = c.g.Retry.Delay(it.d.Attempt+1, rand.Float64())
 	}
-	it.settlement = port.Settlement{Verdict: port.Return, After: wait, Reason: reason(err)}
+	it.settle(port.Settlement{Verdict: port.Return, After: wait, Reason: reason(err)})
 	c.g.Log.InfoContext(c.handling, "message failed, it comes again",
-		"topic", c.pg.Topic, "group", c.pg.Name, "id", it.d.Message.ID, "corrId", it.meta.CorrID,
+		"topic", c.pg.Topic, "group", c.pg.Name, "id", it.d.Message.ID, "corrId", it.about().CorrID,
 		"attempt", it.d.Attempt+1, "after", wait, "error", err)
 }
 

@@ -15,17 +15,24 @@ import (
 // An id is unique, not secret: the next ids of a process can be guessed from the last.
 func NewID() string { return ids.next().String() }
 
-// NewIDs is n of [NewID], made together, in their order: it reads the clock once for them all. Up to 16 of them share their memory.
+// NewIDs is n of [NewID], made together, in their order: it reads the clock once for them all. Up to 32 of them share their memory.
 func NewIDs(n int) []string {
-	const together = 16
+	const together = 32
 	var made [together]uuid
 	var text [together * textLen]byte
 	list := make([]string, 0, max(n, 0))
+	now := uint64(time.Now().UnixMilli())
 	for len(list) < n {
 		some := made[:min(n-len(list), together)]
-		ids.fill(some)
-		for i, u := range some {
-			u.text(text[i*textLen:])
+		ids.fill(some, now)
+		for i := range some {
+			u, at := &some[i], text[i*textLen:][:textLen]
+			if i > 0 && u.begins(&some[i-1]) {
+				copy(at[:lowText], text[(i-1)*textLen:])
+			} else {
+				u.beginning(at)
+			}
+			u.end(at)
 		}
 		shared := string(text[:len(some)*textLen])
 		for i := range some {
@@ -73,27 +80,42 @@ func stamped(u uuid, version byte) uuid {
 	return u
 }
 
-// textLen is how long the text of an id is.
-const textLen = 36
+// textLen is how long the text of an id is, and lowText where that of its second half begins.
+const (
+	textLen = 36
+	lowText = 19
+)
 
 func (u uuid) String() string {
 	var text [textLen]byte
-	u.text(text[:])
+	u.beginning(text[:])
+	u.end(text[:])
 	return string(text[:])
 }
 
-// text writes the text of u.
-func (u uuid) text(text []byte) {
+// begins reports whether u begins as v does: most that are made together do.
+func (u *uuid) begins(v *uuid) bool {
+	return binary.BigEndian.Uint64(u[0:8]) == binary.BigEndian.Uint64(v[0:8])
+}
+
+// beginning writes the text of the first half of u.
+func (u *uuid) beginning(text []byte) {
 	one, two := hexDigits(binary.BigEndian.Uint32(u[0:4])), hexDigits(binary.BigEndian.Uint32(u[4:8]))
-	three, four := hexDigits(binary.BigEndian.Uint32(u[8:12])), hexDigits(binary.BigEndian.Uint32(u[12:16]))
-	_ = text[textLen-1]
+	_ = text[lowText-1]
 	binary.BigEndian.PutUint64(text[0:], one)
 	binary.BigEndian.PutUint32(text[9:], uint32(two>>32))
 	binary.BigEndian.PutUint32(text[14:], uint32(two))
-	binary.BigEndian.PutUint32(text[19:], uint32(three>>32))
+	text[8], text[13], text[18] = '-', '-', '-'
+}
+
+// end writes the text of the second half of u.
+func (u *uuid) end(text []byte) {
+	three, four := hexDigits(binary.BigEndian.Uint32(u[8:12])), hexDigits(binary.BigEndian.Uint32(u[12:16]))
+	_ = text[textLen-1]
+	binary.BigEndian.PutUint32(text[lowText:], uint32(three>>32))
 	binary.BigEndian.PutUint32(text[24:], uint32(three))
 	binary.BigEndian.PutUint64(text[28:], four)
-	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	text[23] = '-'
 }
 
 // hexDigits are the eight hexadecimal digits of v, the first in the highest byte, made by arithmetic on the bytes of one word.
@@ -129,13 +151,12 @@ const (
 
 func (g *generator) next() uuid {
 	var u [1]uuid
-	g.fill(u[:])
+	g.fill(u[:], uint64(time.Now().UnixMilli()))
 	return u[0]
 }
 
-// fill makes the next ids.
-func (g *generator) fill(list []uuid) {
-	now := uint64(time.Now().UnixMilli())
+// fill makes the next ids. Now is the time in milliseconds.
+func (g *generator) fill(list []uuid, now uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for i := range list {
@@ -146,9 +167,8 @@ func (g *generator) fill(list []uuid) {
 			g.step()
 		}
 		u := &list[i]
-		binary.BigEndian.PutUint64(u[0:8], g.ms<<16|g.high)
-		binary.BigEndian.PutUint64(u[8:16], g.low)
-		*u = stamped(*u, 7)
+		binary.BigEndian.PutUint64(u[0:8], g.ms<<16|7<<highBits|g.high) // with the version
+		binary.BigEndian.PutUint64(u[8:16], 1<<(lowBits+1)|g.low)       // with the variant
 	}
 }
 

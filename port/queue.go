@@ -29,6 +29,9 @@ type Queue interface {
 	// within the topic's window is left out, the rest is applied, and a [DuplicateError] names it; an addressed message never
 	// is. After [ErrUncertain] the same batch may be written again: with an ID that was applied within [BatchWindow] it
 	// applies nothing and returns nil. A refused batch leaves its ID unknown.
+	//
+	// What b points to is copied, not kept: its lists, bodies and values are the caller's again once Write answered nil or a
+	// DuplicateError. After another error they may be read for a while longer.
 	Write(ctx context.Context, b Batch) error
 
 	// Fetch hands out at most limit messages, each on loan for g.Loan from now, to g.Consumer. It waits for the first one and
@@ -42,7 +45,8 @@ type Queue interface {
 	// message was settled or its loan passed on.
 	Extend(ctx context.Context, g Group, h ...Hold) []error
 
-	// Settle settles each message by its verdict, whole or not at all, in order. It answers one error for each:
+	// Settle settles each message by its verdict, whole or not at all, in order. It copies what it is given, as Write does. It
+	// answers one error for each:
 	//
 	//   - nil: settled. Of Then, duplicate messages were left out as in Write (they repeat what is there).
 	//   - [ErrStale]: settled before, or, where Caps.Fenced, its loan passed on; nothing happened. After [ErrUncertain]
@@ -133,6 +137,7 @@ type Group struct {
 	Loan        time.Duration // how long Fetch and Extend lend; at least Caps.MinLoan; required. Members may differ
 	From        Offset        // where Join starts a new group; default Earliest
 	Remember    time.Duration // how long an acknowledged ID is known to the group, at least; default not at all
+	Into        []Delivery    // memory that Fetch may return its deliveries in, whatever was there; default new memory for each Fetch
 }
 
 // Receipt stands for one loan of one message: its entry, its group, its consumer and how often it was lent.

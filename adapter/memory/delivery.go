@@ -2,7 +2,6 @@ package memory
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/musterhq/muster/port"
@@ -14,6 +13,7 @@ type parcel struct {
 	list   []port.Delivery
 	prefix string // of the offsets
 	labels []label
+	text   []byte
 }
 
 // label is what a delivery is called.
@@ -22,27 +22,31 @@ type label struct {
 	seq  uint64 // 0: it has no offset
 }
 
-// grow makes room for n deliveries.
-func (p *parcel) grow(n int) {
-	p.list = make([]port.Delivery, 0, n)
+// grow makes room for n deliveries, in into if that is large enough.
+func (p *parcel) grow(n int, into []port.Delivery) {
+	if p.list = into[:0]; cap(into) < n {
+		p.list = make([]port.Delivery, 0, n)
+	}
 	p.labels = slices.Grow(p.labels[:0], n)
 }
 
 // name writes the receipts and offsets.
 func (p *parcel) name() {
-	var text strings.Builder
-	text.Grow(len(p.list) * (receiptLen + offsetLen))
-	var room [receiptLen + offsetLen]byte
+	p.text = slices.Grow(p.text[:0], len(p.list)*(receiptLen+offsetLen))
 	for i := range p.labels {
 		l := &p.labels[i]
-		name := l.loan.appendReceipt(room[:0])
+		p.text = l.loan.appendReceipt(p.text)
 		if l.seq > 0 {
-			name = appendHex(append(name, p.prefix...), l.seq)
+			p.text = appendHex(append(p.text, p.prefix...), l.seq)
 		}
-		at := text.Len()
-		text.Write(name)
-		all := text.String()[at:]
-		p.list[i].Receipt, p.list[i].Offset = port.Receipt(all[:receiptLen]), port.Offset(all[receiptLen:])
+	}
+	rest := string(p.text)
+	for i := range p.labels {
+		d := &p.list[i]
+		d.Receipt, rest = port.Receipt(rest[:receiptLen]), rest[receiptLen:]
+		if d.Offset = ""; p.labels[i].seq > 0 {
+			d.Offset, rest = port.Offset(rest[:offsetLen]), rest[offsetLen:]
+		}
 	}
 }
 
@@ -70,19 +74,20 @@ func (g *group) take(c *counts, want *port.Group, limit int, now moment, out *pa
 	acked := g.pickAgain(again, now)
 	acked += g.pickFresh(limit, now)
 	acked += g.pickAgain(limit, now)
-	c.acked.Add(int64(acked))
+	c.acked += int64(acked)
 	if len(g.picked) == 0 {
 		return
 	}
 	due := now.after(want.Loan)
 	list := g.loanList(want.Loan)
-	for _, it := range g.picked {
+	for _, slot := range g.picked {
+		it := g.item(slot)
 		g.lends++
 		it.lend, it.due, it.state, it.begun = g.lends, due, loaned, false
 		if it.consumer != want.Consumer {
 			it.consumer = want.Consumer
 		}
-		list.push(it)
+		list.push(g, it)
 	}
 	g.deliveries(c, now, due, out)
 }
@@ -94,13 +99,13 @@ func (g *group) pickAgain(limit int, now moment) (acked int) {
 		switch {
 		case it == nil:
 			return acked
-		case it.entry.gone:
+		case g.entry(it).gone:
 			g.finish(it)
-		case g.known.has(it.entry.id, now.ns):
+		case g.knows(it, now):
 			g.finish(it)
 			acked++
 		default:
-			g.picked = append(g.picked, it)
+			g.picked = append(g.picked, it.slot)
 		}
 	}
 	return acked
@@ -109,12 +114,12 @@ func (g *group) pickAgain(limit int, now moment) (acked int) {
 // again takes out the item that became due first, or nil when none has.
 func (g *group) again(now moment) *item {
 	due := g.waiting.next()
-	if l := g.firstOut(); l != nil && l.head.due < due {
-		it := l.head
+	if l := g.firstOut(); l != nil && l.head(g).due < due {
+		it := l.head(g)
 		if it.due > now.ns {
 			return nil
 		}
-		it.unlist()
+		g.unlist(it)
 		it.lost++
 		if it.begun {
 			it.crashes++
@@ -128,17 +133,31 @@ func (g *group) again(now moment) *item {
 	return it
 }
 
+// knows reports whether the group remembers the message.
+func (g *group) knows(it *item, now moment) bool {
+	return g.known.used > 0 && g.known.has(g.id(it), now.ns)
+}
+
+// knowsAt is knows for an entry that is no item yet.
+func (g *group) knowsAt(seq uint64, now moment) bool {
+	if g.known.used == 0 {
+		return false
+	}
+	e, b := g.topic.log.show(seq)
+	return g.known.has(e.id(b), now.ns)
+}
+
 // pickFresh picks entries that were handed out to nobody, in the order of the log.
 func (g *group) pickFresh(limit int, now moment) (acked int) {
 	for len(g.picked) < limit && g.cursor < g.topic.log.next {
-		e := g.topic.log.at(g.cursor)
+		seq := g.cursor
 		g.cursor++
 		switch {
-		case e.gone:
-		case g.known.has(e.id, now.ns):
+		case g.topic.log.at(seq).gone:
+		case g.knowsAt(seq, now):
 			acked++
 		default:
-			g.picked = append(g.picked, g.begin(e))
+			g.picked = append(g.picked, g.begin(seq).slot)
 		}
 	}
 	return acked
@@ -149,21 +168,27 @@ func (g *group) deliveries(c *counts, now moment, due int64, out *parcel) {
 	until := now.t.Add(time.Duration(due - now.ns))
 	list := out.list[:len(g.picked)]
 	out.prefix, out.labels = g.topic.log.prefix, out.labels[:len(g.picked)]
-	for i, it := range g.picked {
-		e := it.entry
-		d := &list[i]
-		d.Message.Topic, d.Message.ID, d.Message.Key, d.Message.Body = g.topic.conf.Name, e.id, e.key, e.body
+	for i, slot := range g.picked {
+		it, d := g.item(slot), &list[i]
+		d.Message = port.Message{} // all else is set
+		var e *entry
+		if it.own == nil {
+			var b *block
+			e, b = g.topic.log.show(it.seq)
+			e.show(b, &d.Message)
+		} else {
+			e = &it.own.entry
+			e.show(it.own.block, &d.Message)
+			d.Message.Group = g.name
+		}
+		d.Message.Topic = g.topic.conf.Name
 		d.Attempt, d.Lost, d.Crashes, d.Reason = int(it.attempt), int(it.lost), int(it.crashes), it.reason
 		d.FirstAt, d.Until = time.Unix(0, e.at), until
 		if it.lost > 0 {
-			c.redelivered.Add(1)
+			c.redelivered++
 		}
-		if e.seq == 0 {
-			d.Message.Group = g.name
-		}
-		out.labels[i] = label{loan: loanID{lend: it.lend, slot: it.slot, serial: g.serial}, seq: e.seq}
-		g.picked[i] = nil
+		out.labels[i] = label{loan: loanID{lend: it.lend, slot: it.slot, serial: g.serial}, seq: it.seq}
 	}
 	out.list = list
-	c.fetched.Add(int64(len(list)))
+	c.fetched += int64(len(list))
 }

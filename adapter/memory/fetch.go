@@ -51,7 +51,7 @@ func (c call) fill(out *parcel, want *port.Group, limit int) error {
 		if n := g.expects(limit, now); n > cap(out.list) {
 			s.flush(now)
 			s.mu.Unlock()
-			out.grow(n) // others do not wait for memory
+			out.grow(n, want.Into) // others do not wait for memory
 			s.mu.Lock()
 			continue
 		}
@@ -102,6 +102,6 @@ func (c call) groupLost(g *port.Group) error {
 // count counts a refused step or change.
 func (c call) count(err error) {
 	if errors.Is(err, port.ErrConflict) {
-		c.b.counts.conflicts.Add(1)
+		c.b.counts.conflicts++
 	}
 }

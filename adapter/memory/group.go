@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -16,14 +17,14 @@ type group struct {
 	cursor uint64
 
 	slots   []*[slotChunk]item
-	free    []*item
+	free    []uint32 // slots without an item
 	lends   uint64
 	loans   []*loanList
 	waiting agenda[*item]
 	known   ids // that were acknowledged and are remembered
 
-	logFirst bool    // the next Fetch of one message starts with the log
-	picked   []*item // by the Fetch that is under way
+	logFirst bool     // the next Fetch of one message starts with the log
+	picked   []uint32 // the items of the Fetch that is under way, by their slots
 
 	waiters  []*waiter
 	promised int     // for how many messages waiters were woken that have not run yet
@@ -33,9 +34,11 @@ type group struct {
 
 const slotChunk = 64
 
-// item is a message that the group has begun and not finished.
+// item is a message that the group has begun and not finished. It refers to others by their slots, and to its entry by its number: what
+// changes with each message is no pointer, which costs more to write.
 type item struct {
-	entry    *entry // in the log, pinned, or of its own
+	seq      uint64  // of its entry in the log, which is pinned; 0: it has one of its own
+	own      *single // addressed to the group
 	slot     uint32
 	state    state
 	begun    bool // the start of its handling was recorded in this loan
@@ -47,8 +50,9 @@ type item struct {
 	consumer string
 	reason   string
 
-	list       *loanList // that it stands in while it is loaned or decided
-	prev, next *item
+	list       *loanList // the last one that it stood in
+	listed     bool      // it does, while it is loaned or decided
+	prev, next uint32    // in list: their slots and 1; 0: none
 }
 
 type state uint8
@@ -64,48 +68,79 @@ func newGroup(t *topic, name string, serial uint32, cursor uint64) *group {
 	return &group{topic: t, name: name, serial: serial, cursor: cursor, timedAt: never}
 }
 
-// begin makes e, which the group has not finished, an item.
-func (g *group) begin(e *entry) *item {
+// entry is what is kept of the item's message.
+func (g *group) entry(it *item) *entry {
+	if it.own != nil {
+		return &it.own.entry
+	}
+	return g.topic.log.at(it.seq)
+}
+
+// id is the ID of the item's message.
+func (g *group) id(it *item) string {
+	if it.own != nil {
+		return it.own.id(it.own.block)
+	}
+	e, b := g.topic.log.show(it.seq)
+	return e.id(b)
+}
+
+func (g *group) item(slot uint32) *item { return &g.slots[slot/slotChunk][slot%slotChunk] }
+
+// begin makes the entry at seq, which the group has not finished, an item.
+func (g *group) begin(seq uint64) *item {
+	it := g.unused()
+	it.seq = seq
+	g.topic.log.at(seq).pins++
+	return it
+}
+
+// unused is an item that is none yet.
+func (g *group) unused() *item {
 	if len(g.free) == 0 {
 		slots := new([slotChunk]item)
 		first := len(g.slots) * slotChunk
 		g.slots = append(g.slots, slots)
 		for i := slotChunk - 1; i >= 0; i-- {
 			slots[i].slot = uint32(first + i)
-			g.free = append(g.free, &slots[i])
+			g.free = append(g.free, slots[i].slot)
 		}
 	}
 	last := len(g.free) - 1
-	it := g.free[last]
+	it := g.item(g.free[last])
 	g.free = g.free[:last]
-	it.entry = e
-	e.pins++
 	return it
 }
 
 // finish ends it: the group is done with the message.
 func (g *group) finish(it *item) {
-	it.unlist()
-	it.entry.pins--
-	it.entry, it.state, it.lend, it.begun = nil, unused, 0, false // its consumer is most often the next one, too
+	g.unlist(it)
+	if it.own != nil {
+		it.own = nil
+	} else {
+		g.topic.log.at(it.seq).pins--
+	}
+	it.seq, it.state, it.lend, it.begun = 0, unused, 0, false // its consumer is most often the next one, too
 	if it.attempt != 0 || it.lost != 0 || it.reason != "" {
 		it.attempt, it.lost, it.crashes, it.reason = 0, 0, 0, ""
 	}
-	g.free = append(g.free, it)
+	g.free = append(g.free, it.slot)
 }
 
-// address gives the group a message of its own, due in wait from now.
-func (g *group) address(m *port.Message, now moment) {
-	wait := now.until(m.At)
-	e := entryOf(m, later(now.t.UnixNano(), wait))
-	g.wait(g.begin(&e), later(now.ns, wait))
+// address gives the group a message of its own.
+func (g *group) address(m single, due time.Time, now moment) {
+	wait := now.until(due)
+	m.at = later(now.t.UnixNano(), wait)
+	it := g.unused()
+	it.own = &m
+	g.wait(it, later(now.ns, wait))
 }
 
 // wait has it handed out again, not before due. What was removed from the log comes to nobody any more.
 func (g *group) wait(it *item, due int64) {
-	it.unlist()
+	g.unlist(it)
 	it.state, it.lend, it.begun, it.consumer = waiting, 0, false, ""
-	if it.entry.gone {
+	if g.entry(it).gone {
 		g.finish(it)
 		return
 	}
@@ -121,7 +156,7 @@ func (g *group) nextDue() int64 {
 func (g *group) nextAgain() int64 {
 	due := g.waiting.next()
 	if l := g.firstOut(); l != nil {
-		due = min(due, l.head.due)
+		due = min(due, l.head(g).due)
 	}
 	return due
 }
@@ -130,7 +165,7 @@ func (g *group) nextAgain() int64 {
 func (g *group) firstOut() *loanList {
 	var first *loanList
 	for _, l := range g.loans {
-		if l.head != nil && (first == nil || l.head.due < first.head.due) {
+		if l.first != 0 && (first == nil || l.head(g).due < first.head(g).due) {
 			first = l
 		}
 	}
@@ -151,17 +186,15 @@ func loanOf(r port.Receipt) loanID {
 	if len(r) != receiptLen {
 		return loanID{}
 	}
-	lend, ok1 := readHex(string(r[:hexLen]))
-	place, ok2 := readHex(string(r[hexLen:]))
-	if !ok1 || !ok2 {
-		return loanID{}
-	}
-	return loanID{lend: lend, slot: uint32(place >> 32), serial: uint32(place)}
+	var b [receiptLen]byte
+	copy(b[:], r)
+	return loanID{lend: binary.BigEndian.Uint64(b[:]), slot: binary.BigEndian.Uint32(b[8:]), serial: binary.BigEndian.Uint32(b[12:])}
 }
 
 // appendReceipt appends the receipt of the loan.
 func (l loanID) appendReceipt(b []byte) []byte {
-	return appendHex(appendHex(b, l.lend), uint64(l.slot)<<32|uint64(l.serial))
+	b = binary.BigEndian.AppendUint64(b, l.lend)
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, l.slot), l.serial)
 }
 
 // find is the item with that loan, of consumer, or decided since, or nil: settled or passed on.
@@ -169,7 +202,7 @@ func (g *group) find(loan loanID, consumer string) *item {
 	if loan.lend == 0 || loan.serial != g.serial || int(loan.slot) >= len(g.slots)*slotChunk {
 		return nil
 	}
-	it := &g.slots[loan.slot/slotChunk][loan.slot%slotChunk]
+	it := g.item(loan.slot)
 	if it.state < loaned || it.lend != loan.lend || it.consumer != consumer {
 		return nil
 	}
@@ -197,10 +230,11 @@ func (g *group) info(now moment) port.GroupInfo {
 	}
 	g.items(func(it *item) {
 		lent := it.state >= loaned && it.due > now.ns
-		if it.entry.gone && !lent {
+		e := g.entry(it)
+		if e.gone && !lent {
 			return
 		}
-		oldest = min(oldest, it.entry.at)
+		oldest = min(oldest, e.at)
 		if lent {
 			info.Loaned++
 			info.Consumers = append(info.Consumers, it.consumer)
@@ -209,7 +243,7 @@ func (g *group) info(now moment) port.GroupInfo {
 		}
 	})
 	for _, d := range g.waiting.list {
-		if d.at > now.ns && !d.thing.entry.gone {
+		if d.at > now.ns && !g.entry(d.thing).gone {
 			info.Delayed++
 			info.Lag--
 		}

@@ -2,7 +2,7 @@ package memory
 
 import "encoding/binary"
 
-// Receipts and offsets are numbers of 16 hexadecimal digits, several to a message. Eight digits at a time are made by arithmetic
+// Offsets are numbers of 16 hexadecimal digits, two to a message. Eight digits at a time are made by arithmetic
 // on the eight bytes of one word, each of which holds one digit.
 
 const (

@@ -77,7 +77,7 @@ func (c call) apply(ch *port.Change, now moment) (port.Applied, error) {
 		return a, nil //nolint:nilerr // the refusal is this change's answer, not the call's
 	}
 	if a.Done = s.keys.holds(ch, now); !a.Done {
-		c.b.counts.conflicts.Add(1)
+		c.b.counts.conflicts++
 		a.Was = s.keys.show(ch.Key, false, now)
 		return a, nil
 	}

@@ -4,8 +4,8 @@ import "time"
 
 // loanList is the loans of one length, in the order in which they run out: every new one runs out last.
 type loanList struct {
-	length     time.Duration
-	head, tail *item
+	length      time.Duration
+	first, last uint32 // their slots and 1; 0: none
 }
 
 // mostLoanLists is how many lengths of loans a group keeps a list for while nothing is lent for them.
@@ -20,7 +20,7 @@ func (g *group) loanList(length time.Duration) *loanList {
 	if len(g.loans) >= mostLoanLists {
 		kept := g.loans[:0]
 		for _, l := range g.loans {
-			if l.head != nil {
+			if l.first != 0 {
 				kept = append(kept, l)
 			}
 		}
@@ -32,31 +32,37 @@ func (g *group) loanList(length time.Duration) *loanList {
 	return l
 }
 
-func (l *loanList) push(it *item) {
-	it.list, it.prev, it.next = l, l.tail, nil
-	if l.tail == nil {
-		l.head = it
-	} else {
-		l.tail.next = it
+// head is the loan that runs out first. There must be one.
+func (l *loanList) head(g *group) *item { return g.item(l.first - 1) }
+
+func (l *loanList) push(g *group, it *item) {
+	if it.list != l {
+		it.list = l
 	}
-	l.tail = it
+	it.listed, it.prev, it.next = true, l.last, 0
+	if l.last == 0 {
+		l.first = it.slot + 1
+	} else {
+		g.item(l.last - 1).next = it.slot + 1
+	}
+	l.last = it.slot + 1
 }
 
 // unlist takes it out of the list that it stands in, if any.
-func (it *item) unlist() {
-	l := it.list
-	if l == nil {
+func (g *group) unlist(it *item) {
+	if !it.listed {
 		return
 	}
-	if it.prev == nil {
-		l.head = it.next
+	l := it.list
+	if it.prev == 0 {
+		l.first = it.next
 	} else {
-		it.prev.next = it.next
+		g.item(it.prev - 1).next = it.next
 	}
-	if it.next == nil {
-		l.tail = it.prev
+	if it.next == 0 {
+		l.last = it.prev
 	} else {
-		it.next.prev = it.prev
+		g.item(it.next - 1).prev = it.prev
 	}
-	it.list, it.prev, it.next = nil, nil, nil
+	it.listed, it.prev, it.next = false, 0, 0
 }

@@ -2,26 +2,36 @@ package memory
 
 import "github.com/musterhq/muster/port"
 
-// entry is a message that a topic or a group keeps.
+// entry is a message that a topic or a group keeps. Its texts and its body are in a block, and it holds no pointer: the collector
+// looks at as many things as there are blocks, and not at each of many entries.
 type entry struct {
-	id, key string
-	body    []byte
-	seq     uint64 // in its log; 0: addressed to one group
-	at      int64  // when it became visible, in Unix nanoseconds
-	pins    int32  // how many groups have handed it out and not finished it
-	gone    bool   // removed; it stays until nothing refers to it
+	at     int64  // when it became visible, in Unix nanoseconds
+	size   uint32 // of its body
+	pins   int32  // how many groups have handed it out and not finished it
+	block  uint32 // which one, in its chunk
+	text   uint16 // where its ID begins, and its key behind it
+	body   uint16 // where its body begins
+	idLen  uint16
+	keyLen uint16
+	gone   bool // removed; it stays until nothing refers to it
 }
 
-func entryOf(m *port.Message, at int64) entry {
-	return entry{id: m.ID, key: m.Key, body: m.Body, at: at}
+// single is a message that is in no log: it is addressed to one group, or not due yet.
+type single struct {
+	entry
+	block *block
 }
 
 const chunkSize = 256
 
-type chunk [chunkSize]entry
+// chunk is entries that follow each other, with their blocks. The entries of a block stand together.
+type chunk struct {
+	entries [chunkSize]entry
+	blocks  []*block // nil where no entry is left
+}
 
 // log is the entries of a topic, numbered from 1. The kept ones are first to next-1, in chunks whose places in memory never
-// change, so that a pinned entry may be pointed to.
+// change, so that an entry may be pointed to.
 type log struct {
 	prefix  string // of its offsets: the era
 	first   uint64
@@ -29,7 +39,7 @@ type log struct {
 	trimmed uint64 // the last one that retention took
 	chunks  []*chunk
 	base    uint64 // number of the first entry of the first chunk
-	spare   *chunk
+	spare   *chunk // without entries and blocks
 
 	count int64 // entries that are not gone
 	bytes int64 // of their bodies
@@ -38,7 +48,7 @@ type log struct {
 
 const (
 	offsetLen  = hexLen + 1 + hexLen // era, sequence number
-	receiptLen = hexLen + hexLen     // loan, place
+	receiptLen = 8 + 4 + 4           // loan, slot, group
 )
 
 func newLog(era uint64) log {
@@ -48,18 +58,21 @@ func newLog(era uint64) log {
 
 func (l *log) at(seq uint64) *entry {
 	i := seq - l.base
-	return &l.chunks[i/chunkSize][i%chunkSize]
+	return &l.chunks[i/chunkSize].entries[i%chunkSize]
 }
 
-// append puts e at the end.
-func (l *log) append(e entry) {
-	e.seq = l.next
-	*l.extend(len(e.body)) = e
+// show is the entry at seq, with its block.
+func (l *log) show(seq uint64) (*entry, *block) {
+	i := seq - l.base
+	c := l.chunks[i/chunkSize]
+	e := &c.entries[i%chunkSize]
+	return e, c.blocks[e.block]
 }
 
-// extend makes room at the end for an entry with a body of n bytes. Its seq is next - 1.
-func (l *log) extend(n int) *entry {
-	if (l.next-l.base)/chunkSize == uint64(len(l.chunks)) {
+// append puts e, which is in b, at the end.
+func (l *log) append(e *entry, b *block, at int64) {
+	i := l.next - l.base
+	if i/chunkSize == uint64(len(l.chunks)) {
 		c := l.spare
 		l.spare = nil
 		if c == nil {
@@ -67,49 +80,62 @@ func (l *log) extend(n int) *entry {
 		}
 		l.chunks = append(l.chunks, c)
 	}
+	c := l.chunks[i/chunkSize]
+	if n := len(c.blocks); n == 0 || c.blocks[n-1] != b {
+		c.blocks = append(c.blocks, b)
+	}
+	to := &c.entries[i%chunkSize]
+	*to = *e
+	to.block, to.at = uint32(len(c.blocks)-1), at
 	l.next++
 	l.count++
-	l.bytes += int64(n)
-	return l.at(l.next - 1)
+	l.bytes += int64(e.size)
 }
 
-// find is the entry at o that is there, or nil.
-func (l *log) find(o port.Offset) *entry {
+// find is the number of the entry at o, 0 when it is not there.
+func (l *log) find(o port.Offset) uint64 {
 	seq, ok := l.seqOf(o)
-	if !ok || seq < l.first || seq >= l.next {
-		return nil
+	if !ok || seq < l.first || seq >= l.next || l.at(seq).gone {
+		return 0
 	}
-	if e := l.at(seq); !e.gone {
-		return e
-	}
-	return nil
+	return seq
 }
 
-// remove makes e gone. Its id stays, for a loan of it that is out.
-func (l *log) remove(e *entry) {
+// remove makes the entry at seq gone. Its ID stays, for a loan of it that is out, and the rest as long as it shares a block.
+func (l *log) remove(seq uint64) {
+	e, b := l.show(seq)
 	l.count--
-	l.bytes -= int64(len(e.body))
+	l.bytes -= int64(e.size)
 	l.tombs++
-	e.gone, e.body = true, nil
+	e.gone = true
+	if e.size > 0 && int(e.size) == len(b.bodies) {
+		l.chunks[(seq-l.base)/chunkSize].blocks[e.block] = &block{text: b.text}
+		e.size = 0
+	}
 }
 
-// shift gives up the first entry, which nothing may point to.
+// shift gives up the first entry, which nothing may refer to, and its block with the last entry of that.
 func (l *log) shift() {
-	e := l.at(l.first)
+	c, i := l.chunks[0], l.first-l.base
+	e := &c.entries[i]
 	if e.gone {
 		l.tombs--
 	} else {
 		l.count--
-		l.bytes -= int64(len(e.body))
+		l.bytes -= int64(e.size)
 		l.trimmed = l.first
 	}
-	*e = entry{}
 	l.first++
-	if l.first-l.base == chunkSize {
-		l.spare = l.chunks[0]
+	switch {
+	case i+1 == chunkSize:
+		clear(c.blocks)
+		c.blocks = c.blocks[:0]
+		l.spare = c
 		l.chunks[0] = nil
 		l.chunks = l.chunks[1:]
 		l.base += chunkSize
+	case l.first == l.next || c.entries[i+1].block != e.block:
+		c.blocks[e.block] = nil
 	}
 }
 

@@ -41,6 +41,7 @@ type Backend struct {
 	points  atomic.Int64 // calls of conf.Fault
 	counts  counts
 	parcels sync.Pool // of *parcel, without what they handed out
+	kept    sync.Pool // of *kept, empty
 
 	end    sync.Once
 	closed chan struct{}

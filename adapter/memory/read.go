@@ -83,12 +83,10 @@ func (t *topic) read(r port.Range, now moment) ([]port.Stored, error) {
 	list := make([]port.Stored, 0, min(uint64(r.Max), l.next-seq))
 	offsets := make([]byte, 0, cap(list)*offsetLen)
 	for ; seq < l.next && len(list) < r.Max; seq = l.live(seq + 1) {
-		e := l.at(seq)
+		e, b := l.show(seq)
 		offsets = l.appendOffset(offsets, seq)
-		list = append(list, port.Stored{
-			Message: port.Message{Topic: t.conf.Name, ID: e.id, Key: e.key, Body: e.body},
-			At:      time.Unix(0, e.at),
-		})
+		list = append(list, port.Stored{Message: port.Message{Topic: t.conf.Name}, At: time.Unix(0, e.at)})
+		e.show(b, &list[len(list)-1].Message)
 	}
 	text := string(offsets)
 	for i := range list {

@@ -28,7 +28,9 @@ func (b *Backend) Settle(ctx context.Context, g port.Group, list ...port.Settlem
 				if err := c.checkSettlement(&g, &list[i]); err != nil {
 					return err
 				}
-				return c.settle(&g, &list[i], loanOf(list[i].Receipt), now)
+				var k kept
+				k.add(list[i].Then.Messages)
+				return c.settle(&g, &list[i], loanOf(list[i].Receipt), k, now)
 			})
 		}
 		errs := make([]error, len(list))
@@ -46,18 +48,24 @@ const settledTogether = 256
 // settleSome settles the list, of at most settledTogether. What can be found out about it without the lock is.
 func (c call) settleSome(g *port.Group, list []port.Settlement, errs []error) {
 	var loans [settledTogether]loanID
+	k := c.b.room() // for the messages of all steps
+	defer c.b.giveBack(k)
 	for i := range list {
 		if errs[i] = c.checkSettlement(g, &list[i]); errs[i] == nil {
 			loans[i] = loanOf(list[i].Receipt)
+			k.add(list[i].Then.Messages)
 		}
 	}
+	next := 0
 	s := c.b.space
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	for i := range list {
 		if errs[i] == nil {
-			errs[i] = c.settle(g, &list[i], loans[i], now)
+			from := next
+			next += len(list[i].Then.Messages)
+			errs[i] = c.settle(g, &list[i], loans[i], k.some(from, next), now)
 		}
 	}
 	s.flush(now)
@@ -110,19 +118,19 @@ func (c call) extend(want *port.Group, h port.Hold, now moment) error {
 		return c.stale(want, h.Receipt)
 	}
 	it.begun = it.begun || h.Begin
-	it.unlist()
+	g.unlist(it)
 	it.due = now.after(want.Loan)
-	g.loanList(want.Loan).push(it)
+	g.loanList(want.Loan).push(g, it)
 	c.b.space.touch(g.topic)
 	return nil
 }
 
 func (c call) stale(g *port.Group, r port.Receipt) error {
-	c.b.counts.stale.Add(1)
-	return fmt.Errorf("memory: %s: receipt %q in group %q of topic %q was settled or passed on: %w", c.name, r, g.Name, g.Topic, port.ErrStale)
+	c.b.counts.stale++
+	return fmt.Errorf("memory: %s: receipt %x in group %q of topic %q was settled or passed on: %w", c.name, r, g.Name, g.Topic, port.ErrStale)
 }
 
-func (c call) settle(want *port.Group, m *port.Settlement, loan loanID, now moment) error {
+func (c call) settle(want *port.Group, m *port.Settlement, loan loanID, k kept, now moment) error {
 	s := c.b.space
 	if len(s.steps) > 0 {
 		if err := c.clearForSettle(want, m, loan); err != nil {
@@ -140,22 +148,22 @@ func (c call) settle(want *port.Group, m *port.Settlement, loan loanID, now mome
 	}
 	switch m.Verdict {
 	case port.Return:
-		c.b.counts.returned.Add(1)
+		c.b.counts.returned++
 		it.attempt++
 		it.reason = m.Reason
 		g.wait(it, now.after(m.After))
 	case port.Release:
-		c.b.counts.released.Add(1)
+		c.b.counts.released++
 		g.wait(it, now.after(m.After))
 	default:
-		return c.acknowledge(g, it, want, m, now)
+		return c.acknowledge(g, it, want, m, k, now)
 	}
 	s.touch(g.topic)
 	return nil
 }
 
 // acknowledge finishes the item, together with what the settlement says happens in the same step.
-func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settlement, now moment) error {
+func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settlement, k kept, now moment) error {
 	s := c.b.space
 	s.touch(g.topic)
 	remember := int64(0)
@@ -165,17 +173,17 @@ func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settleme
 	plain, repeats := m.Then.IsZero(), false
 	switch {
 	case plain && remember > 0:
-		repeats = !g.known.add(it.entry.id, now.ns, remember)
-	case g.known.used > 0:
-		repeats = g.known.has(it.entry.id, now.ns)
+		repeats = !g.known.add(g.id(it), now.ns, remember)
+	default:
+		repeats = g.knows(it, now)
 	}
 	id := ""
 	if repeats {
-		id = it.entry.id
+		id = g.id(it)
 	}
 	if repeats || plain {
 		g.finish(it)
-		c.b.counts.acked.Add(1)
+		c.b.counts.acked++
 	}
 	if repeats {
 		return fmt.Errorf("memory: settle: %w", &port.DuplicateError{IDs: []string{id}, Whole: true})
@@ -183,12 +191,12 @@ func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settleme
 	if plain {
 		return nil
 	}
-	st, err := c.decide(&m.Then, g, it, remember, now)
+	st, err := c.decide(&m.Then, k, g, it, remember, now)
 	if err != nil {
 		c.count(err)
 		return fmt.Errorf("memory: settle: %w", err)
 	}
-	c.b.counts.acked.Add(1)
+	c.b.counts.acked++
 	return c.carry(st, now)
 }
 

@@ -15,6 +15,7 @@ import (
 // are seen, and room is reserved. What is left is finished by whoever meets it (see call.clear).
 type step struct {
 	batch *port.Batch
+	kept  kept  // of its messages
 	skip  []int // messages that are left out, ascending
 	group *group
 	item  *item // to be acknowledged, of group; nil in Write
@@ -49,8 +50,8 @@ func (st *step) crosses(b *port.Batch) bool {
 }
 
 // decide checks b, which comes with the acknowledgement of it where that is not nil, and settles that it happens.
-// Remember is for how long the acknowledged ID is known.
-func (c call) decide(b *port.Batch, g *group, it *item, remember int64, now moment) (*step, error) {
+// K is what is kept of its messages; remember is for how long the acknowledged ID is known.
+func (c call) decide(b *port.Batch, k kept, g *group, it *item, remember int64, now moment) (*step, error) {
 	s := c.b.space
 	fences := c.fencing()
 	topic := ""
@@ -60,7 +61,7 @@ func (c call) decide(b *port.Batch, g *group, it *item, remember int64, now mome
 	if err := fences.passBatch(b, topic); err != nil {
 		return nil, err
 	}
-	if err := c.check(b, now); err != nil {
+	if err := c.check(b, &k, now); err != nil {
 		return nil, err
 	}
 	fences.commit()
@@ -72,17 +73,18 @@ func (c call) decide(b *port.Batch, g *group, it *item, remember int64, now mome
 		own := *b
 		own.Messages, own.Changes, own.Removes = slices.Clone(b.Messages), slices.Clone(b.Changes), slices.Clone(b.Removes)
 		st, b = &step{}, &own
+		k.entries, k.blocks = slices.Clone(k.entries), slices.Clone(k.blocks)
 	}
-	*st = step{batch: b, group: g, item: it, skip: st.skip[:0]}
+	*st = step{batch: b, kept: k, group: g, item: it, skip: st.skip[:0]}
 	if it != nil {
 		it.state = decided
 		if remember > now.ns {
-			g.known.add(it.entry.id, now.ns, remember)
+			g.known.add(g.id(it), now.ns, remember)
 		}
 	}
 	s.admit(st, now)
-	c.b.counts.written.Add(int64(len(b.Messages) - len(st.skip)))
-	c.b.counts.duplicates.Add(int64(len(st.skip)))
+	c.b.counts.written += int64(len(b.Messages) - len(st.skip))
+	c.b.counts.duplicates += int64(len(st.skip))
 	if c.b.conf.Stepwise && !st.done() {
 		s.reserve(st)
 		s.steps = append(s.steps, st)
@@ -92,6 +94,9 @@ func (c call) decide(b *port.Batch, g *group, it *item, remember int64, now mome
 
 // admit makes the IDs of the messages known, and leaves those out that were known before.
 func (s *space) admit(st *step, now moment) {
+	if st.kept.topic != "" && s.create(st.kept.topic, now).conf.Window < 0 {
+		return
+	}
 	var t *topic
 	for i := range st.batch.Messages {
 		m := &st.batch.Messages[i]
@@ -101,7 +106,7 @@ func (s *space) admit(st *step, now moment) {
 		if m.Group != "" || t.conf.Window < 0 {
 			continue
 		}
-		if !t.window.add(m.ID, now.ns, now.after(t.conf.Window)) {
+		if !t.window.add(st.kept.id(i), now.ns, now.after(t.conf.Window)) {
 			st.skip = append(st.skip, i)
 		}
 	}
@@ -144,7 +149,7 @@ func (s *space) advance(st *step, now moment) {
 	st.next++
 	if i < len(b.Messages) {
 		if !st.leavesOut(i) {
-			s.put(&b.Messages[i], now)
+			s.put(st, i, now)
 		}
 		return
 	}
@@ -156,8 +161,8 @@ func (s *space) advance(st *step, now moment) {
 	i -= len(b.Changes)
 	if i < len(b.Removes) {
 		t := s.topic(b.Removes[i].Topic)
-		if e := t.log.find(b.Removes[i].Offset); e != nil {
-			t.log.remove(e)
+		if seq := t.log.find(b.Removes[i].Offset); seq > 0 {
+			t.log.remove(seq)
 			s.touch(t)
 		}
 		return
@@ -166,16 +171,17 @@ func (s *space) advance(st *step, now moment) {
 	st.group.finish(st.item)
 }
 
-// put appends m to its topic, or gives it to the group that it is addressed to.
-func (s *space) put(m *port.Message, now moment) {
+// put appends the message at i to its topic, or gives it to the group that it is addressed to.
+func (s *space) put(st *step, i int, now moment) {
+	m := &st.batch.Messages[i]
 	t := s.topic(m.Topic)
 	s.touch(t)
 	if m.Group != "" {
-		t.group(m.Group).address(m, now)
+		t.group(m.Group).address(st.kept.single(i), m.At, now)
 		return
 	}
 	t.promote(now)
-	t.put(m, now)
+	t.put(&st.kept, i, m.At, now)
 }
 
 // putAll is put for all messages of the step, none of which was put yet.
@@ -183,13 +189,22 @@ func (s *space) putAll(st *step, now moment) {
 	var t *topic
 	list := st.batch.Messages
 	st.next = len(list)
+	if st.kept.topic != "" && len(st.skip) == 0 {
+		t = s.topic(st.kept.topic)
+		s.touch(t)
+		t.promote(now)
+		for i := range list {
+			t.put(&st.kept, i, list[i].At, now)
+		}
+		return
+	}
 	for i := range list {
 		m := &list[i]
 		if st.leavesOut(i) {
 			continue
 		}
 		if m.Group != "" {
-			s.put(m, now)
+			s.put(st, i, now)
 			continue
 		}
 		if t == nil || t.conf.Name != m.Topic {
@@ -197,7 +212,7 @@ func (s *space) putAll(st *step, now moment) {
 			s.touch(t)
 			t.promote(now)
 		}
-		t.put(m, now)
+		t.put(&st.kept, i, m.At, now)
 	}
 }
 
@@ -210,7 +225,7 @@ func (c call) carry(st *step, now moment) error {
 		for !st.done() {
 			s.advance(st, now)
 		}
-		st.batch, st.group, st.item = nil, nil, nil
+		st.batch, st.kept, st.group, st.item = nil, kept{}, nil, nil
 		return nil
 	}
 	several := st.parts() > 1

@@ -3,6 +3,7 @@ package memory
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/musterhq/muster/port"
 )
@@ -11,7 +12,7 @@ import (
 type topic struct {
 	conf    port.Topic
 	log     log
-	delayed agenda[entry]
+	delayed agenda[single]
 	groups  []*group // by name
 	latest  *group   // the one that was asked for last
 
@@ -43,19 +44,16 @@ func (t *topic) place(name string) (int, bool) {
 	return slices.BinarySearchFunc(t.groups, name, func(g *group, name string) int { return strings.Compare(g.name, name) })
 }
 
-// put appends m, or keeps it until it is due.
-func (t *topic) put(m *port.Message, now moment) {
+// put appends the entry at i of k, or keeps it back until it is due.
+func (t *topic) put(k *kept, i int, due time.Time, now moment) {
 	t.news = true
-	if wait := now.until(m.At); wait > 0 {
-		t.delayed.add(later(now.ns, wait), entryOf(m, 0))
-		t.delayedBytes += int64(len(m.Body))
+	e := &k.entries[i]
+	if wait := now.until(due); wait > 0 {
+		t.delayed.add(later(now.ns, wait), k.single(i))
+		t.delayedBytes += int64(e.size)
 		return
 	}
-	e := t.log.extend(len(m.Body)) // which is zero
-	e.id, e.body, e.seq, e.at = m.ID, m.Body, t.log.next-1, now.t.UnixNano()
-	if m.Key != "" {
-		e.key = m.Key
-	}
+	t.log.append(e, k.blocks[e.block], now.t.UnixNano())
 }
 
 // later is a and b, or never.
@@ -72,9 +70,8 @@ func (t *topic) promote(now moment) bool {
 	any := false
 	for t.delayed.next() <= now.ns {
 		at, e := t.delayed.pop()
-		e.at = now.wall(at)
-		t.delayedBytes -= int64(len(e.body))
-		t.log.append(e)
+		t.delayedBytes -= int64(e.size)
+		t.log.append(&e.entry, e.block, now.wall(at))
 		t.news, any = true, true
 	}
 	return any
@@ -100,7 +97,7 @@ func (t *topic) trim(now moment) {
 		if slowest == 0 {
 			slowest = t.slowest()
 		}
-		if e.seq >= slowest || e.pins > 0 {
+		if t.log.first >= slowest || e.pins > 0 {
 			return
 		}
 		t.log.shift()
@@ -137,7 +134,7 @@ func (t *topic) room(n, bytes int64) bool {
 		}
 		if e := t.log.at(seq); !e.gone {
 			over--
-			overBytes -= int64(len(e.body))
+			overBytes -= int64(e.size)
 		}
 	}
 	return true

@@ -119,7 +119,7 @@ func (c call) drop(topic, name string) error {
 		}
 	}
 	for _, g := range gone {
-		g.items(func(it *item) { it.entry.pins-- })
+		g.items(func(it *item) { g.entry(it).pins-- })
 		g.wakeAll()
 	}
 	if name != "" {
@@ -139,8 +139,11 @@ func (c call) drop(topic, name string) error {
 // lent tells who has a message on loan, if anyone.
 func (g *group) lent(now moment) (consumer string, lent bool) {
 	for _, l := range g.loans {
-		if l.tail != nil && l.tail.due > now.ns {
-			return l.tail.consumer, true
+		if l.last == 0 {
+			continue
+		}
+		if tail := g.item(l.last - 1); tail.due > now.ns {
+			return tail.consumer, true
 		}
 	}
 	return "", false

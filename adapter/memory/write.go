@@ -13,11 +13,14 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 	if err := batch.Check(b.caps, ""); err != nil {
 		return fmt.Errorf("memory: write: %w", err)
 	}
-	_, err := do(ctx, b, "write", func(c call) (none, error) { return none{}, c.write(&batch) })
+	k := b.room()
+	defer b.giveBack(k)
+	k.add(batch.Messages) // before the lock: others do not wait for the copies
+	_, err := do(ctx, b, "write", func(c call) (none, error) { return none{}, c.write(&batch, *k) })
 	return err
 }
 
-func (c call) write(b *port.Batch) error {
+func (c call) write(b *port.Batch, k kept) error {
 	s := c.b.space
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -30,7 +33,7 @@ func (c call) write(b *port.Batch) error {
 	if b.ID != "" && s.batches.has(b.ID, now.ns) {
 		return nil
 	}
-	st, err := c.decide(b, nil, nil, 0, now)
+	st, err := c.decide(b, k, nil, nil, 0, now)
 	if err != nil {
 		c.count(err)
 		return fmt.Errorf("memory: write: %w", err)
@@ -48,19 +51,12 @@ func (c call) write(b *port.Batch) error {
 
 // check refuses a step that cannot be: something is addressed to or removed from what is not there, a condition does not
 // hold, or a topic is full.
-func (c call) check(b *port.Batch, now moment) error {
+func (c call) check(b *port.Batch, k *kept, now moment) error {
 	s := c.b.space
-	limited := false
-	var t *topic
-	for i := range b.Messages {
-		m := &b.Messages[i]
-		if i == 0 || m.Topic != b.Messages[i-1].Topic {
-			t = s.topic(m.Topic)
+	if k.topic == "" {
+		if err := s.checkGroups(b); err != nil {
+			return err
 		}
-		if m.Group != "" && (t == nil || t.group(m.Group) == nil) {
-			return fmt.Errorf("message %q is addressed to group %q of topic %q: %w", m.ID, m.Group, m.Topic, port.ErrNotFound)
-		}
-		limited = limited || t != nil && t.limited()
 	}
 	if err := s.checkRemoves(b.Removes); err != nil {
 		return err
@@ -71,8 +67,20 @@ func (c call) check(b *port.Batch, now moment) error {
 			return fmt.Errorf("change of key %q if %s: %w", ch.Key, ch.If, port.ErrConflict)
 		}
 	}
-	if limited {
-		return s.checkRoom(b, now)
+	if k.topic != "" {
+		if t := s.topic(k.topic); t == nil || !t.limited() || t.room(int64(len(k.entries)), k.bytes) {
+			return nil
+		}
+	}
+	return s.checkRoom(b, now)
+}
+
+// checkGroups refuses messages that are addressed to groups that are not there.
+func (s *space) checkGroups(b *port.Batch) error {
+	for i := range b.Messages {
+		if m := &b.Messages[i]; m.Group != "" && s.group(m.Topic, m.Group) == nil {
+			return fmt.Errorf("message %q is addressed to group %q of topic %q: %w", m.ID, m.Group, m.Topic, port.ErrNotFound)
+		}
 	}
 	return nil
 }
@@ -84,7 +92,7 @@ func (s *space) checkRemoves(list []port.Removal) error {
 	}
 	for _, r := range list {
 		t := s.topic(r.Topic)
-		if t == nil || t.log.find(r.Offset) == nil || twice[r] {
+		if t == nil || t.log.find(r.Offset) == 0 || twice[r] {
 			return fmt.Errorf("removal of %q from topic %q: %w", r.Offset, r.Topic, port.ErrNotFound)
 		}
 		if twice != nil {

@@ -49,8 +49,8 @@ func compare(ctx context.Context, out io.Writer, rounds int, only string) error 
 	return table(out, rounds, results)
 }
 
-// table writes one line for each contender: its median rate, the lowest and the highest of the rounds, and how often its rate holds
-// those of the two others that it is compared with, where they ran.
+// table writes one line for each contender: its median rate, the lowest and the highest of the rounds, how often its rate holds
+// those of the two others that it is compared with, where they ran, and what time of processors, bytes and allocations a message takes.
 func table(out io.Writer, rounds int, results []bench.Result) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	_, err := fmt.Fprintf(out, "%s %s/%s, %d processors, %d rounds%s\n\n",
@@ -58,13 +58,13 @@ func table(out io.Writer, rounds int, results []bench.Result) error {
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintln(w, "messages/s\tlowest\thighest\t/ gochannel\t/ channel\tB/message\tallocs/message\t\t"); err != nil {
+	if _, err := fmt.Fprintln(w, "messages/s\tlowest\thighest\t/ gochannel\t/ channel\tCPU ns/message\tB/message\tallocs/message\t\t"); err != nil {
 		return err
 	}
 	for _, r := range results {
-		_, err := fmt.Fprintf(w, "%.0f\t%.0f\t%.0f\t%s\t%s\t%.0f\t%.1f\t\t  %s\n",
+		_, err := fmt.Fprintf(w, "%.0f\t%.0f\t%.0f\t%s\t%s\t%.0f\t%.0f\t%.1f\t\t  %s\n",
 			r.Rate(), slices.Min(r.Rates), slices.Max(r.Rates),
-			against(r, results, gochannel), against(r, results, channel), r.Bytes, r.Allocs, r.Name)
+			against(r, results, gochannel), against(r, results, channel), 1000*bench.Median(r.Client), r.Bytes, r.Allocs, r.Name)
 		if err != nil {
 			return err
 		}

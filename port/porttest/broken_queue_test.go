@@ -75,6 +75,20 @@ func queueFlaws() []flaw {
 			}),
 		},
 		{
+			"leaves something of the delivery that was in its place before",
+			"a delivery in memory that was used before is as in new memory", `\"old\"`,
+			alone(func(b *bent) {
+				b.fetch = func(ctx context.Context, g port.Group, limit int) ([]port.Delivery, error) {
+					before := slices.Clone(g.Into[:cap(g.Into)])
+					ds, err := b.Backend.Fetch(ctx, g, limit)
+					for i := range min(len(ds), len(before)) {
+						ds[i].Reason = before[i].Reason
+					}
+					return ds, err
+				}
+			}),
+		},
+		{
 			"hands out more than asked for",
 			"Fetch takes what is there and no more than asked for", "a limit of 2 is kept",
 			alone(func(b *bent) {

@@ -44,6 +44,30 @@ func stepFlaws() []flaw {
 			}),
 		},
 		{
+			"keeps a body where its writer has it",
+			"what a step was made of may be used for another one", "scribbled",
+			func() func(*bent) {
+				bodies := make(map[string][]byte)
+				return func(b *bent) {
+					b.write = func(ctx context.Context, batch port.Batch) error {
+						for _, m := range batch.Messages {
+							bodies[m.ID] = m.Body
+						}
+						return b.Backend.Write(ctx, batch)
+					}
+					b.fetch = func(ctx context.Context, g port.Group, limit int) ([]port.Delivery, error) {
+						ds, err := b.Backend.Fetch(ctx, g, limit)
+						for i := range ds {
+							if body, ok := bodies[ds[i].Message.ID]; ok {
+								ds[i].Message.Body = body
+							}
+						}
+						return ds, err
+					}
+				}
+			},
+		},
+		{
 			"forgets the ID of a step",
 			"a step that is repeated with its ID is applied once", "Write 1",
 			step(func(ctx context.Context, b *bent, batch port.Batch) error {

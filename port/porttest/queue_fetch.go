@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/musterhq/muster/port"
@@ -19,6 +20,10 @@ func fetchRules() []rule {
 		{
 			"a delivery tells its message, its place and that nothing happened to it",
 			"Delivery is one message on loan. Attempt, Lost, Crashes and Reason live with the message and the group on the server.", fetchFields,
+		},
+		{
+			"a delivery in memory that was used before is as in new memory",
+			"Into: memory that Fetch may return its deliveries in, whatever was there.", fetchInto,
 		},
 		{
 			"Fetch takes what is there and no more than asked for",
@@ -96,6 +101,40 @@ func fetchFields(t *trial) {
 	t.check(d.FirstAt.Equal(s.At) && !s.At.IsZero(), "FirstAt is the time of the entry")
 	const skew = time.Minute // between this clock and the server's
 	t.check(!d.Until.Before(start.Add(g.Loan-skew)) && !d.Until.After(end.Add(g.Loan+skew)), "Until is when the loan runs out")
+}
+
+// fetchInto fetches the same kinds of messages twice: into memory that has something of everything, and into none.
+func fetchInto(t *trial) {
+	g := t.group("orders", "c1")
+	t.b.join(g)
+	used := make([]port.Delivery, 8)
+	for i := range used {
+		used[i] = port.Delivery{
+			Receipt: "old", Offset: "old", Attempt: 7, Lost: 7, Crashes: 7, Reason: "old", FirstAt: time.Unix(7, 0), Until: time.Unix(7, 0),
+			Message: port.Message{Topic: "old", ID: "old", Key: "old", Group: "old", Body: []byte("old"), At: time.Unix(7, 0)},
+		}
+	}
+	for i, into := range [][]port.Delivery{used[:0], used[:4], nil} {
+		full := port.Message{Topic: "orders", ID: "full" + number(i), Key: "k1", Body: []byte("body")}
+		alone := addressed(g, "alone"+number(i))
+		alone.Body = nil
+		t.b.write(full, port.Message{Topic: "orders", ID: "empty" + number(i)}, alone)
+		g.Into = into
+		var seen []string
+		for _, d := range t.b.fetch(g, 3) {
+			m := d.Message
+			seen = append(seen, fmt.Sprintf("%s %q %q %q %q %v, %d %d %d %q, offset %v, receipt %v, times %v",
+				strings.TrimSuffix(m.ID, number(i)), m.Topic, m.Key, m.Group, m.Body, m.At.IsZero(), d.Attempt, d.Lost, d.Crashes, d.Reason,
+				d.Offset != "" && d.Offset != "old", d.Receipt != "old", d.FirstAt.Year() > 1999 && d.Until.After(d.FirstAt)))
+			t.b.ack(g, d)
+		}
+		slices.Sort(seen)
+		same(t, "handed out", seen, []string{
+			`alone "orders" "" "workers" "" true, 0 0 0 "", offset false, receipt true, times true`,
+			`empty "orders" "" "" "" true, 0 0 0 "", offset true, receipt true, times true`,
+			`full "orders" "k1" "" "body" true, 0 0 0 "", offset true, receipt true, times true`,
+		})
+	}
 }
 
 func fetchLimit(t *trial) {

@@ -3,6 +3,8 @@ package porttest
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/musterhq/muster/port"
@@ -49,6 +51,10 @@ func stepRules() []rule {
 		{
 			"the changes of a step keep what they say of time",
 			"KeepTTL in Change.TTL leaves the key's time to live as it was.", stepTTL,
+		},
+		{
+			"what a step was made of may be used for another one",
+			"What b points to is copied, not kept: its lists, bodies and values are the caller's again once Write answered nil.", stepCopied,
 		},
 	}
 }
@@ -206,6 +212,52 @@ func stepEmpty(t *trial) {
 	for range 2 {
 		t.must(t.b.step(port.Batch{ID: "b1"}), "Write of an ID alone")
 	}
+}
+
+// stepCopied writes over a step when it was made, and looks then at what came of it.
+func stepCopied(t *trial) {
+	in, out := t.group("orders.in", "c1"), t.group("orders.out", "c1")
+	t.b.queued(in, 1)
+	t.b.join(out)
+	scribble := func(b *port.Batch) {
+		for i := range b.Messages {
+			copy(b.Messages[i].Body, "scribbled over")
+			b.Messages[i] = port.Message{Topic: "orders.wrong", ID: "wrong", Key: "wrong", Body: b.Messages[i].Body}
+		}
+		copy(b.Changes[0].Value, "scribbled over")
+		b.Changes[0] = port.Change{Key: "orders/wrong", Value: b.Changes[0].Value}
+	}
+	made := func(id string) port.Batch {
+		body := func() []byte { return []byte("body of " + id) }
+		later := port.Message{Topic: "orders.out", ID: id + "-later", Key: id, Body: body(), At: time.Now().Add(t.unit)}
+		alone := addressed(out, id+"-alone")
+		alone.Body = body()
+		return port.Batch{
+			Messages: []port.Message{{Topic: "orders.out", ID: id, Key: id, Body: body()}, later, alone},
+			Changes:  []port.Change{{Key: "orders/" + id, Value: body()}},
+		}
+	}
+	written, settled := made("m1"), made("m2")
+	t.must(t.b.step(written), "Write")
+	scribble(&written)
+	t.b.settle(in, port.Settlement{Receipt: t.b.one(in).Receipt, Then: settled})
+	scribble(&settled)
+	t.pass(2 * t.unit)
+	ds := t.b.fetch(out, 6)
+	for _, d := range ds {
+		id, kind, _ := strings.Cut(d.Message.ID, "-")
+		t.bytes("body of "+d.Message.ID, d.Message.Body, []byte("body of "+id))
+		if kind != "alone" {
+			equal(t, "key of "+d.Message.ID, d.Message.Key, id)
+		}
+	}
+	for _, s := range t.b.read("orders.out", port.Earliest) {
+		id, _, _ := strings.Cut(s.Message.ID, "-")
+		t.bytes("body of entry "+s.Message.ID, s.Message.Body, []byte("body of "+id))
+	}
+	same(t, "handed out", slices.Sorted(slices.Values(ids(ds))), []string{"m1", "m1-alone", "m1-later", "m2", "m2-alone", "m2-later"})
+	t.b.holds("orders/m1", "body of m1")
+	t.b.holds("orders/m2", "body of m2")
 }
 
 func stepTTL(t *trial) {

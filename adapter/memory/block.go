@@ -1,0 +1,115 @@
+package memory
+
+import (
+	"bytes"
+
+	"github.com/musterhq/muster/port"
+)
+
+// block is the texts and bodies of messages that came together, a few of them: one that is kept keeps the block. What is in it is
+// never changed, so it may be handed out.
+type block struct {
+	text   string // each message's ID and, behind it, its key
+	bodies []byte
+}
+
+// How many messages share a block, at most. A larger body has one of its own.
+const (
+	blockMessages = 32
+	blockBytes    = 8 << 10 // of bodies
+)
+
+// kept is what is kept of messages: copies, for what is in a batch is its writer's again once it is written. The entries have no place
+// in a log yet and no time; their blocks are numbered by their place here.
+type kept struct {
+	entries []entry
+	blocks  []*block
+	topic   string // of all of them, where none is addressed; else ""
+	bytes   int64  // of the bodies
+	text    []byte // of the block that is being made
+}
+
+// add keeps ms, too.
+func (k *kept) add(ms []port.Message) {
+	if len(k.entries) == 0 && len(ms) > 0 {
+		k.topic = ms[0].Topic
+	}
+	for len(ms) > 0 {
+		n, size := 1, len(ms[0].Body)
+		for ; n < len(ms) && n < blockMessages && size+len(ms[n].Body) <= blockBytes; n++ {
+			size += len(ms[n].Body)
+		}
+		k.addBlock(ms[:n])
+		k.bytes += int64(size)
+		ms = ms[n:]
+	}
+}
+
+// addBlock keeps messages that share a block.
+func (k *kept) addBlock(ms []port.Message) {
+	var bodies [blockMessages][]byte
+	k.text = k.text[:0]
+	body := 0
+	for i := range ms {
+		m := &ms[i]
+		if m.Topic != k.topic || m.Group != "" {
+			k.topic = ""
+		}
+		bodies[i] = m.Body
+		k.entries = append(k.entries, entry{
+			block: uint32(len(k.blocks)), text: uint16(len(k.text)), idLen: uint16(len(m.ID)), keyLen: uint16(len(m.Key)),
+			body: uint16(body), size: uint32(len(m.Body)),
+		})
+		k.text = append(append(k.text, m.ID...), m.Key...)
+		body += len(m.Body)
+	}
+	b := &block{text: ms[0].ID} // which nobody can change
+	if len(k.text) > len(b.text) {
+		b.text = string(k.text)
+	}
+	if body > 0 {
+		b.bodies = bytes.Join(bodies[:len(ms)], nil)
+	}
+	k.blocks = append(k.blocks, b)
+}
+
+// some are the entries from one to another.
+func (k *kept) some(from, to int) kept { return kept{entries: k.entries[from:to], blocks: k.blocks} }
+
+// single is the entry at i by itself.
+func (k *kept) single(i int) single {
+	e := k.entries[i]
+	return single{entry: e, block: k.blocks[e.block]}
+}
+
+// id is the ID of the entry at i.
+func (k *kept) id(i int) string { return k.entries[i].id(k.blocks[k.entries[i].block]) }
+
+// room is memory for what is on its way into logs.
+func (b *Backend) room() *kept {
+	if k, ok := b.kept.Get().(*kept); ok {
+		return k
+	}
+	return &kept{}
+}
+
+func (b *Backend) giveBack(k *kept) {
+	clear(k.blocks)
+	*k = kept{entries: k.entries[:0], blocks: k.blocks[:0], text: k.text}
+	b.kept.Put(k)
+}
+
+// id is the message's ID, which is in b.
+func (e *entry) id(b *block) string { return b.text[e.text:][:e.idLen] }
+
+// show sets what is kept of the message, in b, in m, which is empty.
+func (e *entry) show(b *block, m *port.Message) {
+	m.ID = e.id(b)
+	if e.keyLen > 0 {
+		m.Key = b.text[int(e.text)+int(e.idLen):][:e.keyLen]
+	}
+	if e.size > 0 {
+		from, to := int(e.body), int(e.body)+int(e.size)
+		m.Body = b.bodies[from:to:to]
+	}
+}
