@@ -9,6 +9,37 @@ import (
 	"github.com/musterhq/muster/port"
 )
 
+// draft is what a step that is decided keeps of a group beside its record.
+type draft struct {
+	written uint64         // number of the mark that comes next, as the record was read
+	added   map[hash]int64 // marks of this step
+	memory  *memory        // once it was asked, and is right for the record
+	now     int64          // then
+	settled int            // loans that are over
+}
+
+// clone is a copy to be changed by a step.
+func (g *groupState) clone() *groupState {
+	c := *g
+	c.loaned, c.near, c.pages, c.recent.list = slices.Clone(g.loaned), slices.Clone(g.near), slices.Clone(g.pages), slices.Clone(g.recent.list)
+	c.start, c.draft = c.cursor, draft{written: c.recent.end()}
+	return &c
+}
+
+// finish ends the i-th loan. It stays in its place until the state is tidied, so that others keep theirs.
+func (g *groupState) finish(i int) {
+	g.loaned[i].over = true
+	g.settled++
+}
+
+// tidy takes the loans out that are over.
+func (g *groupState) tidy() {
+	if g.settled > 0 {
+		g.loaned = slices.DeleteFunc(g.loaned, func(it item) bool { return it.over })
+		g.settled = 0
+	}
+}
+
 // groupLane is the lane of a group: what is fetched, extended and settled at the same time is one write.
 func (b *Backend) groupLane(topic, group string) *lane {
 	return b.lane("group "+topic+" "+group, b.space.group(topic, group))
@@ -119,8 +150,8 @@ func (b *Backend) Settle(ctx context.Context, g port.Group, list ...port.Settlem
 	errs := make([]error, len(list))
 	for from := 0; from < len(list); {
 		to, weight, bytes := from, 2, 0
-		for to < len(list) && (to == from || weight+weightOf(&list[to].Then)+1 <= roundWeight && bytes <= roundBytes) {
-			weight += weightOf(&list[to].Then) + 1
+		for to < len(list) && (to == from || weight+settledWeight(&list[to].Then) <= roundWeight && bytes <= roundBytes) {
+			weight += settledWeight(&list[to].Then)
 			bytes += sizeOf(&list[to].Then)
 			to++
 		}
@@ -135,6 +166,14 @@ func (b *Backend) Settle(ctx context.Context, g port.Group, list ...port.Settlem
 		}
 	}
 	return errs
+}
+
+// settledWeight is how many records a settlement may need beside that of its group: the body of an addressed message goes.
+func settledWeight(then *port.Batch) int {
+	if then.IsZero() {
+		return 1
+	}
+	return weightOf(then) + 1
 }
 
 // settlePart settles as many as fit into one write.
@@ -194,7 +233,7 @@ func (b *Backend) settleFull(ctx context.Context, g *port.Group, list []port.Set
 			}
 			trimmed[full.topic] = true
 		}
-		errs[i] = b.settlePart(ctx, g, list[i:i+1], weightOf(&list[i].Then)+3, sizeOf(&list[i].Then))[0]
+		errs[i] = b.settlePart(ctx, g, list[i:i+1], settledWeight(&list[i].Then)+2, sizeOf(&list[i].Then))[0]
 	}
 }
 
