@@ -1,10 +1,6 @@
 package nats
 
-import (
-	"strconv"
-
-	"github.com/musterhq/muster/port"
-)
+import "github.com/musterhq/muster/port"
 
 // offsetLen is era, sequence, index and time, in hexadecimal with a fixed width: so offsets of one topic sort as strings.
 const offsetLen = 16 + 1 + 16 + 4 + 1 + 16
@@ -44,11 +40,16 @@ func parseOffset(o port.Offset) (spot, bool) {
 }
 
 func hexNumber(s string) (uint64, bool) {
+	n := uint64(0)
 	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+		switch c := s[i]; {
+		case '0' <= c && c <= '9':
+			n = n<<4 | uint64(c-'0')
+		case 'a' <= c && c <= 'f':
+			n = n<<4 | uint64(c-'a'+10)
+		default:
 			return 0, false
 		}
 	}
-	n, err := strconv.ParseUint(s, 16, 64)
-	return n, err == nil
+	return n, len(s) > 0 && len(s) <= 16
 }

@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,7 +35,7 @@ func (m *marks) cut(first uint64) {
 const (
 	// nearMarks is how many marks stand in the record of the group before they are copied into their log. The next write of the
 	// record gives them up: so an acknowledgement is one record, remembered or not, and no mark is missing in between.
-	nearMarks = 768
+	nearMarks = 512
 
 	// mostMarks is how many there are when the process that copies them, and one that ends before it writes the record again, do
 	// not get any further: then they go into the log in the step that writes the record.
@@ -183,7 +184,8 @@ func (t *tx) remembers(s *groupState, id hash) (bool, error) {
 // remember notes the ID in the record of the group.
 func (s *groupState) remember(id hash, end int64) {
 	if s.added == nil {
-		s.added = map[hash]int64{}
+		s.added = make(map[hash]int64, len(s.loaned))
+		s.recent.list = slices.Grow(s.recent.list, len(s.loaned))
 	}
 	s.mindful = true
 	s.recent.list = append(s.recent.list, mark{id: id, end: end})

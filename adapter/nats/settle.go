@@ -186,8 +186,9 @@ func (b *Backend) settlePart(ctx context.Context, g *port.Group, list []port.Set
 		if err != nil {
 			return b.lost(errs, err, "settle", g)
 		}
+		until := b.after(g.Remember)
 		for i := range list {
-			if left[i], errs[i] = t.settle(s, g, &list[i]); errors.Is(errs[i], errMissing) {
+			if left[i], errs[i] = t.settle(s, g, &list[i], until); errs[i] != nil && errors.Is(errs[i], errMissing) {
 				return errs[i]
 			}
 		}
@@ -237,8 +238,8 @@ func (b *Backend) settleFull(ctx context.Context, g *port.Group, list []port.Set
 	}
 }
 
-// settle decides one settlement, and tells how many messages of its step are left out.
-func (t *tx) settle(s *groupState, g *port.Group, m *port.Settlement) (left int, err error) {
+// settle decides one settlement, and tells how many messages of its step are left out. Until is how long its ID is remembered.
+func (t *tx) settle(s *groupState, g *port.Group, m *port.Settlement, until int64) (left int, err error) {
 	if err := m.Check(t.b.caps, g.Topic); err != nil {
 		return 0, fmt.Errorf("nats: settle: %w", err)
 	}
@@ -250,7 +251,7 @@ func (t *tx) settle(s *groupState, g *port.Group, m *port.Settlement) (left int,
 		return 0, staleReceipt("settle", g, m.Receipt)
 	}
 	if m.Verdict == port.Ack {
-		return t.acknowledge(s, at, g, m)
+		return t.acknowledge(s, at, g, m, until)
 	}
 	it := s.loaned[at]
 	s.finish(at)
@@ -269,7 +270,7 @@ func (t *tx) settle(s *groupState, g *port.Group, m *port.Settlement) (left int,
 }
 
 // acknowledge finishes a loan, together with what the settlement says happens in the same step.
-func (t *tx) acknowledge(s *groupState, at int, g *port.Group, m *port.Settlement) (left int, err error) {
+func (t *tx) acknowledge(s *groupState, at int, g *port.Group, m *port.Settlement, until int64) (left int, err error) {
 	known, err := t.remembers(s, s.loaned[at].id)
 	if err != nil {
 		return 0, err
@@ -292,7 +293,7 @@ func (t *tx) acknowledge(s *groupState, at int, g *port.Group, m *port.Settlemen
 	}
 	t.discard(g, s.loaned[at])
 	if g.Remember > 0 {
-		s.remember(s.loaned[at].id, t.b.after(g.Remember))
+		s.remember(s.loaned[at].id, until)
 	}
 	s.finish(at)
 	apply()

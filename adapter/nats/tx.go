@@ -195,6 +195,9 @@ func (t *tx) group(topic, name string) (*groupState, error) {
 }
 
 func (t *tx) touchGroup(topic, name string, s *groupState) {
+	if t.changes++; t.touched[s] {
+		return // as each settlement of many does
+	}
 	t.touch(s, t.b.space.group(topic, name), func() ([]byte, error) {
 		s.spill(s.number, func(id uint64, items []item) { t.putPage(topic, name, id, items) })
 		t.shed(s)
