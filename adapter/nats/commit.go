@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -192,6 +193,13 @@ func (b *Backend) sendAll(ctx context.Context, list []out) (uint64, error) {
 func sequenceOf(m *client.Msg) (uint64, error) {
 	if m.Header.Get("Status") == "503" {
 		return 0, errNoStream
+	}
+	// It is as short as this, unless something is wrong: {"stream":"muster_orders","seq":7}. Decoding it costs more than all the rest.
+	if _, text, ok := bytes.Cut(m.Data, []byte(`"seq":`)); ok && !bytes.Contains(m.Data, []byte(`"error":`)) {
+		n := len(text) - len(bytes.TrimLeft(text, "0123456789"))
+		if seq, err := strconv.ParseUint(string(text[:n]), 10, 64); err == nil {
+			return seq, nil
+		}
 	}
 	var ack ackOf
 	if err := json.Unmarshal(m.Data, &ack); err != nil {

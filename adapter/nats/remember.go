@@ -33,9 +33,13 @@ func (m *marks) cut(first uint64) {
 }
 
 const (
-	// nearMarks is how many marks stand in the record of the group before they are copied into their log. The next write of the
-	// record gives them up: so an acknowledgement is one record, remembered or not, and no mark is missing in between.
-	nearMarks = 512
+	// leastMarks is how many marks stand in the record of the group before they are copied into their log, where acknowledgements
+	// come a few at a time. Where many come at once there are as many as stepsMarks steps bring, up to nearMarks: the record is
+	// larger, and the log is written to less often. The next write of the record gives them up: so an acknowledgement is one record,
+	// remembered or not, and no mark is missing in between.
+	leastMarks = 256
+	stepsMarks = 4
+	nearMarks  = 768
 
 	// mostMarks is how many there are when the process that copies them, and one that ends before it writes the record again, do
 	// not get any further: then they go into the log in the step that writes the record.
@@ -213,7 +217,7 @@ func (t *tx) shed(s *groupState) {
 		t.chunks = append(t.chunks, t.logMarks(s, end, now))
 		t.after = append(t.after, func() { m.wroteLog(connect, end) })
 		r.cut(end)
-	case s.written >= r.first+nearMarks:
+	case len(added) > 0 && s.written >= r.first+uint64(min(max(leastMarks, stepsMarks*len(added)), nearMarks)):
 		upto := s.written
 		t.ahead = append(t.ahead, ahead{out: t.logMarks(s, upto, now), done: func(at uint64) {
 			m.wroteLog(connect, upto)

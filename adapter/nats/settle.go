@@ -21,7 +21,8 @@ type draft struct {
 // clone is a copy to be changed by a step.
 func (g *groupState) clone() *groupState {
 	c := *g
-	c.loaned, c.near, c.pages, c.recent.list = slices.Clone(g.loaned), slices.Clone(g.near), slices.Clone(g.pages), slices.Clone(g.recent.list)
+	c.loaned, c.near, c.pages = slices.Clone(g.loaned), slices.Clone(g.near), slices.Clone(g.pages)
+	c.recent.list = slices.Clip(g.recent.list) // which is appended to and cut
 	c.start, c.draft = c.cursor, draft{written: c.recent.end()}
 	return &c
 }
