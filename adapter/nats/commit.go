@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -155,10 +156,13 @@ func (b *Backend) send(ctx context.Context, before []ahead, list []out) (uint64,
 		defer asked[i].drop()
 	}
 	last, err := b.sendAll(ctx, list)
+	if _, refused := errors.AsType[*apiError](err); err != nil && !refused {
+		return 0, err // there is no answer, and to what went ahead there may be none, too
+	}
 	for i, q := range asked {
 		answers, failed := q.wait(ctx)
 		if failed != nil {
-			break // it is written again with the next step
+			break // it is written again by the next step
 		}
 		if seq, failed := sequenceOf(answers[0]); failed == nil {
 			before[i].done(seq)
