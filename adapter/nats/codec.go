@@ -23,6 +23,16 @@ func (r *reader) uint() uint64 {
 	return v
 }
 
+func (r *reader) int() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.bad, r.b = true, nil
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
 func (r *reader) byte() byte {
 	if len(r.b) == 0 {
 		r.bad = true
@@ -74,6 +84,8 @@ func (r *reader) err() error {
 func appendUint[N ~uint64 | ~int64 | ~int | ~uint32](b []byte, v N) []byte {
 	return binary.AppendUvarint(b, uint64(v))
 }
+
+func appendInt(b []byte, v int64) []byte { return binary.AppendVarint(b, v) }
 
 func appendBytes[S ~string | ~[]byte](b []byte, v S) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(v))), v...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -80,44 +81,66 @@ func (d *desk) ask(ctx context.Context, m *client.Msg, many bool) ([]*client.Msg
 
 // askAfter sends first before m, on which alone there is an answer.
 func (d *desk) askAfter(ctx context.Context, first []*client.Msg, m *client.Msg, many bool) ([]*client.Msg, error) {
+	q, err := d.put(ctx, first, m, many)
+	if err != nil {
+		return nil, err
+	}
+	defer q.drop()
+	return q.wait(ctx)
+}
+
+// question is one that was sent.
+type question struct {
+	d    *desk
+	name string
+	p    *pile
+}
+
+// put sends first and then m. What it returns has to be dropped.
+func (d *desk) put(ctx context.Context, first []*client.Msg, m *client.Msg, many bool) (*question, error) {
 	if err := d.b.connected(ctx); err != nil {
 		return nil, err
 	}
 	p := &pile{many: many, done: make(chan struct{})}
 	d.mu.Lock()
 	d.next++
-	name := number(d.next)
-	d.waiting[name] = p
+	q := &question{d: d, name: number(d.next), p: p}
+	d.waiting[q.name] = p
 	d.mu.Unlock()
-	defer func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		delete(d.waiting, name)
-	}()
-	m.Reply = d.prefix + name
-	for _, f := range first {
+	m.Reply = d.prefix + q.name
+	for _, f := range append(slices.Clip(first), m) {
 		if err := d.b.conn.PublishMsg(f); err != nil {
+			q.drop()
 			return nil, fmt.Errorf("%w: %w", errNotSent, err) // without its last message the server drops the batch
 		}
 	}
-	if err := d.b.conn.PublishMsg(m); err != nil {
-		return nil, fmt.Errorf("%w: %w", errNotSent, err)
-	}
-	t := time.NewTimer(d.b.conf.timeout())
+	return q, nil
+}
+
+// drop gives up waiting.
+func (q *question) drop() {
+	q.d.mu.Lock()
+	defer q.d.mu.Unlock()
+	delete(q.d.waiting, q.name)
+}
+
+// wait returns the answers, not later than after the timeout.
+func (q *question) wait(ctx context.Context) ([]*client.Msg, error) {
+	t := time.NewTimer(q.d.b.conf.timeout())
 	defer t.Stop()
 	select {
-	case <-p.done:
+	case <-q.p.done:
 	case <-t.C:
 		return nil, errSilent
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
-	case <-d.b.ctx.Done():
+	case <-q.d.b.ctx.Done():
 		return nil, port.ErrClosed
 	}
-	if p.cut {
+	if q.p.cut {
 		return nil, errCut
 	}
-	return p.list, nil
+	return q.p.list, nil
 }
 
 // connected answers why nothing can be sent. A server that lives with its process is waited for: it ends as often as a command does,

@@ -104,7 +104,7 @@ func (b *Backend) get(ctx context.Context, q directGet) (list []*record, more bo
 
 const (
 	multiSubjects = 256
-	readChunks    = 128
+	readChunks    = 1000
 	readBytes     = 1 << 20
 )
 

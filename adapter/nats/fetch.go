@@ -144,6 +144,7 @@ func (f *fetching) decide(t *tx) error {
 	if err != nil {
 		return err
 	}
+	s.tidy()
 	now := f.b.sinceEarly()
 	q, err := t.later(topic)
 	if err != nil {
@@ -287,21 +288,21 @@ func (f *fetching) fresh(t *tx, s *groupState, x *removedState) (list []picked, 
 		}
 		return nil, nil, nil, nil
 	}
+	list, cursor, ord = make([]picked, 0, f.limit), make([]place, 0, f.limit), make([]uint64, 0, f.limit)
 	for _, c := range lane.ahead {
-		if len(c.entries) == 0 {
+		if !c.holds(s.cursor) {
 			continue
 		}
-		for i := range c.entries {
+		from := 0
+		if c.seq == s.cursor.seq {
+			from = int(s.cursor.idx) + 1
+		}
+		for i := from; i < len(c.entries); i++ {
 			at := place{seq: c.seq, idx: uint32(i)}
-			if !s.cursor.less(at) {
-				continue
-			}
 			if len(list) == f.limit {
 				return list, cursor, ord, nil
 			}
-			p := picked{item: item{place: at, id: hashOf(c.entries[i].id)}, entry: &c.entries[i], at: c.at}
-			p.removed = x.has(at)
-			list = append(list, p)
+			list = append(list, picked{item: item{place: at, id: hashOf(c.entries[i].id)}, entry: &c.entries[i], at: c.at, removed: x.has(at)})
 			if i == len(c.entries)-1 {
 				at = behind(c.seq)
 			}
@@ -329,7 +330,9 @@ func (f *fetching) remembered(t *tx, s *groupState, lists ...[]picked) (map[hash
 			if err != nil {
 				return nil, err
 			}
-			known[list[i].id] = yes
+			if yes {
+				known[list[i].id] = true
+			}
 		}
 	}
 	return known, nil
@@ -372,7 +375,8 @@ func (f *fetching) lend(t *tx, s *groupState, take []picked, dropped []int, fres
 	for _, i := range dropped {
 		out[i] = true
 	}
-	var lent []item
+	lent := make([]item, 0, len(take)+len(fresh))
+	f.list = make([]port.Delivery, 0, len(take)+len(fresh))
 	give := func(p *picked) {
 		if known[p.id] {
 			f.acked++

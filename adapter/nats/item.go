@@ -15,6 +15,7 @@ type item struct {
 	crashes uint32
 	begun   bool // the start of its handling was recorded in this loan
 	known   bool // of a delayed message: its ID counts for the window
+	over    bool // of a loan: it was settled in the step that is decided
 	lend    uint64
 	due     int64 // server's time in milliseconds: when its loan runs out, or when it may be handed out
 	at      int64 // of an addressed message: when it became available, in nanoseconds

@@ -168,7 +168,7 @@ type needs struct {
 	cells    map[string]bool
 	tails    map[string]bool
 	chunks   map[uint64]string // topics by sequence
-	memories map[uint64]uint64 // of groups, with how many spills
+	memories map[uint64]uint64 // of groups, with the number of the first mark in the record
 	ahead    *aheadNeed
 }
 
@@ -321,8 +321,8 @@ func (r *run) load(ctx context.Context) error {
 			return err
 		})
 	}
-	for serial, spills := range n.memories {
-		read(func() error { return r.b.loadMemory(ctx, serial, spills) })
+	for serial, first := range n.memories {
+		read(func() error { return r.b.loadMemory(ctx, serial, first) })
 	}
 	if n.ahead != nil {
 		read(func() error {

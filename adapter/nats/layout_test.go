@@ -71,6 +71,10 @@ func TestRecordsComeBackAsTheyWere(t *testing.T) {
 		g.loaned = append(g.loaned, sample(n))
 		g.near = append(g.near, sample(n+20))
 	}
+	for n, end := range []int64{1 << 40, 1<<40 + 3, 1 << 39, never, 0} {
+		g.recent.list = append(g.recent.list, mark{id: hashOf(fmt.Sprint(n)), end: end})
+	}
+	g.recent.first = 1 << 33
 	g.pages = []page{{id: 3, due: 5, count: 128, first: place{7, 1}}, {id: 4, due: 6, count: 1}}
 	got, err := decodeGroup(g.encode())
 	if err != nil || !reflect.DeepEqual(got, g) {

@@ -1,18 +1,24 @@
 package nats
 
-import (
-	"fmt"
-	"strconv"
-
-	"github.com/musterhq/muster/port"
-)
+import "github.com/musterhq/muster/port"
 
 // offsetLen is era, sequence, index and time, in hexadecimal with a fixed width: so offsets of one topic sort as strings.
 const offsetLen = 16 + 1 + 16 + 4 + 1 + 16
 
 // offset of an entry. The time of its chunk tells a log that lost its end and went on.
 func offset(era uint64, p place, at int64) port.Offset {
-	return port.Offset(fmt.Sprintf("%016x-%016x%04x-%016x", era, p.seq, p.idx, uint64(at)))
+	var b [offsetLen]byte
+	text := append(appendHex(b[:0], era, 16), '-')
+	text = append(appendHex(appendHex(text, p.seq, 16), uint64(p.idx), 4), '-')
+	return port.Offset(appendHex(text, uint64(at), 16))
+}
+
+// appendHex appends n in hexadecimal, with so many digits.
+func appendHex(b []byte, n uint64, digits int) []byte {
+	for shift := 4 * (digits - 1); shift >= 0; shift -= 4 {
+		b = append(b, "0123456789abcdef"[n>>shift&15])
+	}
+	return b
 }
 
 // spot is an offset taken apart.
@@ -34,11 +40,16 @@ func parseOffset(o port.Offset) (spot, bool) {
 }
 
 func hexNumber(s string) (uint64, bool) {
+	n := uint64(0)
 	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+		switch c := s[i]; {
+		case '0' <= c && c <= '9':
+			n = n<<4 | uint64(c-'0')
+		case 'a' <= c && c <= 'f':
+			n = n<<4 | uint64(c-'a'+10)
+		default:
 			return 0, false
 		}
 	}
-	n, err := strconv.ParseUint(s, 16, 64)
-	return n, err == nil
+	return n, len(s) > 0 && len(s) <= 16
 }

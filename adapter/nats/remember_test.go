@@ -5,15 +5,18 @@ package nats_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	client "github.com/nats-io/nats.go"
 
 	"github.com/musterhq/muster/adapter/nats"
 	"github.com/musterhq/muster/port"
 )
 
 func TestAGroupRemembersMoreThanItsRecordHoldsForEveryProcess(t *testing.T) {
-	const n = 2600 // more than two chunks of marks
+	const n = 2600 // more than fit into two records of the log
 	c := nats.EmbeddedConfig{Dir: t.TempDir(), Relaxed: true}
 	bs := []*nats.Backend{embedded(t, c), embedded(t, c)}
 	ctx := t.Context()
@@ -53,16 +56,79 @@ func TestAGroupRemembersMoreThanItsRecordHoldsForEveryProcess(t *testing.T) {
 		}
 		got += len(list)
 	}
-	write(0, n)
-	write(n, n+1)
 	for i, b := range append(bs, embedded(t, c)) { // the last one has seen none of it
+		write(0, n)
+		write(n+i, n+i+1)
 		list, err := b.Fetch(ctx, g, 10)
-		if err != nil || len(list) != 1 || list[0].Message.ID != fmt.Sprint(n) {
-			t.Fatalf("process %d was handed %d messages, %v; want message %d alone", i, len(list), err, n)
+		if err != nil || len(list) != 1 || list[0].Message.ID != fmt.Sprint(n+i) {
+			t.Fatalf("process %d was handed %d messages, %v; want message %d alone", i, len(list), err, n+i)
 		}
-		if err := b.Settle(ctx, g, port.Settlement{Receipt: list[0].Receipt, Verdict: port.Release})[0]; err != nil {
+		if err := b.Settle(ctx, g, port.Settlement{Receipt: list[0].Receipt})[0]; err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestARememberedAcknowledgementCostsNoAtomicBatch(t *testing.T) {
+	s := newProcess(t)
+	b := open(t, nats.Config{URL: s.url()})
+	ctx := t.Context()
+	g := port.Group{Topic: "orders", Name: "workers", Consumer: "c1", Loan: time.Minute, Remember: time.Hour}
+	if err := b.Join(ctx, g); err != nil {
+		t.Fatal(err)
+	}
+	const rounds, each = 20, 256
+	for n := range rounds {
+		batch := port.Batch{Messages: make([]port.Message, each)}
+		for i := range batch.Messages {
+			batch.Messages[i] = port.Message{Topic: "orders", ID: fmt.Sprint(n*each + i)}
+		}
+		if err := b.Write(ctx, batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn, err := client.Connect(s.url())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	records := map[string]int{}
+	batched := 0
+	sub, err := conn.SubscribeSync("muster.*.s.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for range rounds {
+		list, err := b.Fetch(ctx, g, each)
+		if err != nil || len(list) != each {
+			t.Fatalf("fetched %d, %v; want %d", len(list), err, each)
+		}
+		acks := make([]port.Settlement, len(list))
+		for i := range list {
+			acks[i].Receipt = list[i].Receipt
+		}
+		for _, err := range b.Settle(ctx, g, acks...) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := conn.Flush(); err != nil { // what was answered was sent to this connection before
+		t.Fatal(err)
+	}
+	waiting, _, err := sub.Pending()
+	for range waiting {
+		m, _ := sub.NextMsg(time.Second)
+		records[strings.Split(m.Subject, ".")[3]]++
+		if m.Header.Get("Nats-Batch-Id") != "" {
+			batched++
+		}
+	}
+	if err != nil || records["g"] != 2*rounds || records["r"] < 2 || records["r"] > rounds*each/256 || batched > 0 {
+		t.Errorf("%d rounds wrote %v, of them %d in atomic batches, %v; want %d records of the group, a few of the log, and no batch", rounds, records, batched, err, 2*rounds)
 	}
 }
 

@@ -9,6 +9,38 @@ import (
 	"github.com/musterhq/muster/port"
 )
 
+// draft is what a step that is decided keeps of a group beside its record.
+type draft struct {
+	written uint64         // number of the mark that comes next, as the record was read
+	added   map[hash]int64 // marks of this step
+	memory  *memory        // once it was asked, and is right for the record
+	now     int64          // then
+	settled int            // loans that are over
+}
+
+// clone is a copy to be changed by a step.
+func (g *groupState) clone() *groupState {
+	c := *g
+	c.loaned, c.near, c.pages = slices.Clone(g.loaned), slices.Clone(g.near), slices.Clone(g.pages)
+	c.recent.list = slices.Clip(g.recent.list) // which is appended to and cut
+	c.start, c.draft = c.cursor, draft{written: c.recent.end()}
+	return &c
+}
+
+// finish ends the i-th loan. It stays in its place until the state is tidied, so that others keep theirs.
+func (g *groupState) finish(i int) {
+	g.loaned[i].over = true
+	g.settled++
+}
+
+// tidy takes the loans out that are over.
+func (g *groupState) tidy() {
+	if g.settled > 0 {
+		g.loaned = slices.DeleteFunc(g.loaned, func(it item) bool { return it.over })
+		g.settled = 0
+	}
+}
+
 // groupLane is the lane of a group: what is fetched, extended and settled at the same time is one write.
 func (b *Backend) groupLane(topic, group string) *lane {
 	return b.lane("group "+topic+" "+group, b.space.group(topic, group))
@@ -119,8 +151,8 @@ func (b *Backend) Settle(ctx context.Context, g port.Group, list ...port.Settlem
 	errs := make([]error, len(list))
 	for from := 0; from < len(list); {
 		to, weight, bytes := from, 2, 0
-		for to < len(list) && (to == from || weight+weightOf(&list[to].Then)+1 <= roundWeight && bytes <= roundBytes) {
-			weight += weightOf(&list[to].Then) + 1
+		for to < len(list) && (to == from || weight+settledWeight(&list[to].Then) <= roundWeight && bytes <= roundBytes) {
+			weight += settledWeight(&list[to].Then)
 			bytes += sizeOf(&list[to].Then)
 			to++
 		}
@@ -137,6 +169,14 @@ func (b *Backend) Settle(ctx context.Context, g port.Group, list ...port.Settlem
 	return errs
 }
 
+// settledWeight is how many records a settlement may need beside that of its group: the body of an addressed message goes.
+func settledWeight(then *port.Batch) int {
+	if then.IsZero() {
+		return 1
+	}
+	return weightOf(then) + 1
+}
+
 // settlePart settles as many as fit into one write.
 func (b *Backend) settlePart(ctx context.Context, g *port.Group, list []port.Settlement, weight, bytes int) []error {
 	list = slices.Clone(list)
@@ -147,8 +187,9 @@ func (b *Backend) settlePart(ctx context.Context, g *port.Group, list []port.Set
 		if err != nil {
 			return b.lost(errs, err, "settle", g)
 		}
+		until := b.after(g.Remember)
 		for i := range list {
-			if left[i], errs[i] = t.settle(s, g, &list[i]); errors.Is(errs[i], errMissing) {
+			if left[i], errs[i] = t.settle(s, g, &list[i], until); errs[i] != nil && errors.Is(errs[i], errMissing) {
 				return errs[i]
 			}
 		}
@@ -194,12 +235,12 @@ func (b *Backend) settleFull(ctx context.Context, g *port.Group, list []port.Set
 			}
 			trimmed[full.topic] = true
 		}
-		errs[i] = b.settlePart(ctx, g, list[i:i+1], weightOf(&list[i].Then)+3, sizeOf(&list[i].Then))[0]
+		errs[i] = b.settlePart(ctx, g, list[i:i+1], settledWeight(&list[i].Then)+2, sizeOf(&list[i].Then))[0]
 	}
 }
 
-// settle decides one settlement, and tells how many messages of its step are left out.
-func (t *tx) settle(s *groupState, g *port.Group, m *port.Settlement) (left int, err error) {
+// settle decides one settlement, and tells how many messages of its step are left out. Until is how long its ID is remembered.
+func (t *tx) settle(s *groupState, g *port.Group, m *port.Settlement, until int64) (left int, err error) {
 	if err := m.Check(t.b.caps, g.Topic); err != nil {
 		return 0, fmt.Errorf("nats: settle: %w", err)
 	}
@@ -211,7 +252,7 @@ func (t *tx) settle(s *groupState, g *port.Group, m *port.Settlement) (left int,
 		return 0, staleReceipt("settle", g, m.Receipt)
 	}
 	if m.Verdict == port.Ack {
-		return t.acknowledge(s, at, g, m)
+		return t.acknowledge(s, at, g, m, until)
 	}
 	it := s.loaned[at]
 	s.finish(at)
@@ -230,7 +271,7 @@ func (t *tx) settle(s *groupState, g *port.Group, m *port.Settlement) (left int,
 }
 
 // acknowledge finishes a loan, together with what the settlement says happens in the same step.
-func (t *tx) acknowledge(s *groupState, at int, g *port.Group, m *port.Settlement) (left int, err error) {
+func (t *tx) acknowledge(s *groupState, at int, g *port.Group, m *port.Settlement, until int64) (left int, err error) {
 	known, err := t.remembers(s, s.loaned[at].id)
 	if err != nil {
 		return 0, err
@@ -253,7 +294,7 @@ func (t *tx) acknowledge(s *groupState, at int, g *port.Group, m *port.Settlemen
 	}
 	t.discard(g, s.loaned[at])
 	if g.Remember > 0 {
-		s.remember(s.loaned[at].id, t.b.after(g.Remember))
+		s.remember(s.loaned[at].id, until)
 	}
 	s.finish(at)
 	apply()

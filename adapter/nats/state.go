@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -45,14 +46,13 @@ type groupState struct {
 	ord     uint64 // the sum of entries up to there
 	next    uint64 // number of the next loan, page or body
 	mindful bool   // IDs are remembered
-	recent  []mark // of what was acknowledged last
-	spills  uint64 // how many chunks of such marks are in a log of their own
-	loaned  []item
+	recent  marks
+	loaned  []item // by number
 	agenda
 
-	start place          // the cursor, as the record was read
-	size  int            // of the record as it was read, and of what was lent since
-	marks map[hash]int64 // recent by ID; nil until it is asked for
+	start place // the cursor, as the record was read
+	size  int   // of the record as it was read, and of what was lent since
+	draft
 }
 
 func (g *groupState) number() uint64 {
@@ -61,15 +61,15 @@ func (g *groupState) number() uint64 {
 }
 
 func (g *groupState) encode() []byte {
-	b := make([]byte, 0, 128+(len(g.loaned)+len(g.near))*64+len(g.recent)*24)
+	b := make([]byte, 0, 128+(len(g.loaned)+len(g.near))*64+len(g.recent.list)*20)
 	b = appendUint(b, g.serial)
 	b = appendUint(b, g.cursor.seq)
 	b = appendUint(b, g.cursor.idx)
 	b = appendUint(b, g.ord)
 	b = appendUint(b, g.next)
 	b = append(b, flag(g.mindful))
-	b = appendMarks(b, g.recent)
-	b = appendUint(b, g.spills)
+	b = appendUint(b, g.recent.first)
+	b = appendMarks(b, g.recent.list)
 	b = appendItems(b, g.loaned)
 	return g.agenda.append(b)
 }
@@ -78,7 +78,7 @@ func decodeGroup(b []byte) (*groupState, error) {
 	r := &reader{b: b}
 	g := &groupState{
 		serial: r.uint(), cursor: place{seq: r.uint(), idx: uint32(r.uint())}, ord: r.uint(), next: r.uint(),
-		mindful: r.byte() != 0, recent: r.marks(), spills: r.uint(), loaned: r.items(), agenda: r.agenda(),
+		mindful: r.byte() != 0, recent: marks{first: r.uint(), list: r.marks()}, loaned: r.items(), agenda: r.agenda(),
 	}
 	return g, r.err()
 }
@@ -93,17 +93,19 @@ func (g *groupState) find(r port.Receipt, consumer string) int {
 	if !ok1 || !ok2 || serial != g.serial {
 		return -1
 	}
-	return slices.IndexFunc(g.loaned, func(it item) bool { return it.lend == lend && it.who == consumer })
+	at, found := slices.BinarySearchFunc(g.loaned, lend, func(it item, n uint64) int { return cmp.Compare(it.lend, n) })
+	if !found || g.loaned[at].over || g.loaned[at].who != consumer {
+		return -1
+	}
+	return at
 }
 
 const receiptLen = 32
 
 func (g *groupState) receipt(lend uint64) port.Receipt {
-	return port.Receipt(fmt.Sprintf("%016x%016x", g.serial, lend))
+	var b [receiptLen]byte
+	return port.Receipt(appendHex(appendHex(b[:0], g.serial, 16), lend, 16))
 }
-
-// finish takes the i-th loan out.
-func (g *groupState) finish(i int) { g.loaned = slices.Delete(g.loaned, i, i+1) }
 
 // due is when time alone brings the group something, or never.
 func (g *groupState) due() int64 {

@@ -26,6 +26,9 @@ func (e *fullError) Is(target error) bool { return target == errFull || target =
 // step decides b and returns what carries it out, and which messages it leaves out. It changes nothing itself, so a step that
 // is refused leaves the steps beside it as they were.
 func (t *tx) step(b *port.Batch) (apply func(), left []string, err error) {
+	if b.IsZero() {
+		return func() {}, nil, nil
+	}
 	var parts []func()
 	add := func(fn func(), err error) error {
 		if fn != nil {

@@ -19,6 +19,7 @@ type cell struct {
 	end   int64  // of a key: when it ends, in the server's milliseconds; 0: never
 	at    time.Time
 	data  []byte
+	group *groupState // what data says, where it is that and was looked at; it is not changed any more
 }
 
 // write is what becomes of a cell.
@@ -45,7 +46,8 @@ type tx struct {
 	logs    map[string]*appends
 	late    []func() (string, write, error) // the states that are encoded when all steps are decided
 	touched map[any]bool
-	chunks  []out // of other logs than topics'
+	chunks  []out   // of other logs than topics'
+	ahead   []ahead // what is written just before, whatever becomes of the step
 	hints   map[string]bool
 	after   []func() // when the step has been made
 	changes int
@@ -183,19 +185,25 @@ func (t *tx) group(topic, name string) (*groupState, error) {
 	if err != nil || !c.found {
 		return nil, err
 	}
-	s, err := decodeGroup(c.data)
-	if err != nil {
-		return nil, fmt.Errorf("group %q of topic %q: %w", name, topic, err)
+	if c.group == nil {
+		if c.group, err = decodeGroup(c.data); err != nil {
+			return nil, fmt.Errorf("group %q of topic %q: %w", name, topic, err)
+		}
 	}
-	s.start, s.size = s.cursor, len(c.data)
+	s := c.group.clone()
+	s.size = len(c.data)
 	t.groups[subject] = s
 	return s, nil
 }
 
 func (t *tx) touchGroup(topic, name string, s *groupState) {
+	if t.changes++; t.touched[s] {
+		return // as each settlement of many does
+	}
 	t.touch(s, t.b.space.group(topic, name), func() ([]byte, error) {
 		s.spill(s.number, func(id uint64, items []item) { t.putPage(topic, name, id, items) })
-		t.spillMarks(s)
+		t.shed(s)
+		s.tidy()
 		return s.encode(), nil
 	})
 }

@@ -27,6 +27,7 @@ const (
 	subject   = "orders"
 	bodySize  = 256 // bytes
 	fetchSize = 256 // messages in one call of a reader that has batches, at most
+	published = 200 // messages in one call of who fills a backlog in batches
 )
 
 // setting is where the server is, and whether it syncs every write.
@@ -76,6 +77,8 @@ func races(work int, apart bool) []race {
 			{Name: "muster", Work: work, Open: openMusterBacklog(plain, all(work), 0)},
 			{Name: "nats.go, acknowledgements not confirmed", Work: work, Open: openRawBacklog(plain, all(work))},
 			{Name: "muster, IDs remembered", Work: work, Open: openMusterBacklog(plain, all(work), 10*time.Minute)},
+			{Name: "muster through bus, batches", Work: work, Open: openBusBacklog(plain, true)},
+			{Name: "muster through bus, one by one", Work: work, Open: openBusBacklog(plain, false)},
 			{Name: "watermill-nats", Work: work, Open: openMillBacklog(plain, all(work))},
 		}},
 	}

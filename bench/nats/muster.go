@@ -71,7 +71,7 @@ func openMusterBacklog(kind setting, n int, remember time.Duration) func(context
 // fill publishes n messages.
 func (m *musterBacklog) fill(n int) error {
 	for n > 0 {
-		batch := port.Batch{Messages: make([]port.Message, min(n, 200))}
+		batch := port.Batch{Messages: make([]port.Message, min(n, published))}
 		for i := range batch.Messages {
 			batch.Messages[i] = port.Message{Topic: subject, ID: strconv.FormatInt(m.id.Add(1), 10), Body: make([]byte, bodySize)}
 		}
