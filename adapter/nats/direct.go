@@ -88,6 +88,7 @@ func (b *Backend) get(ctx context.Context, q directGet) (list []*record, more bo
 			if err != nil {
 				return nil, false, err
 			}
+			b.clock.pass(r.at)
 			list = append(list, r)
 		case "204":
 			pending, err := strconv.ParseUint(m.Header.Get(headPending), 10, 64)

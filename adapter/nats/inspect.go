@@ -68,13 +68,11 @@ type look struct {
 	b     *Backend
 	topic string
 	states
-	groups map[string]*groupState
-	end    *chunk
-	now    int64
+	end *chunk
 }
 
 func (b *Backend) inspect(ctx context.Context, topic string) (info port.TopicInfo, ok bool, err error) {
-	l := &look{b: b, topic: topic, groups: map[string]*groupState{}, now: b.sinceEarly()}
+	l := &look{b: b, topic: topic}
 	found, err := b.cells(ctx, []string{b.space.topic(topic), b.space.removed(topic), b.space.delayed(topic), b.space.log(topic)})
 	if err != nil {
 		return info, false, err
@@ -168,6 +166,7 @@ func (l *look) group(ctx context.Context, name string) (info port.GroupInfo, ok 
 		return info, false, err
 	}
 	info.Name = name
+	now := l.b.sinceEarly()
 	if l.end != nil {
 		n, _ := l.removed.after(g.cursor)
 		info.Lag = max(0, int64(l.end.end())-int64(g.ord)-int64(n))
@@ -184,7 +183,7 @@ func (l *look) group(ctx context.Context, name string) (info port.GroupInfo, ok 
 	}
 	for i := range g.loaned {
 		switch it := &g.loaned[i]; {
-		case it.due > l.now:
+		case it.due > now:
 			info.Loaned++
 			info.Consumers = append(info.Consumers, it.who)
 			note(it)
@@ -198,7 +197,7 @@ func (l *look) group(ctx context.Context, name string) (info port.GroupInfo, ok 
 		if it.body == 0 && l.removed.has(it.place) {
 			continue
 		}
-		if note(it); it.due > l.now {
+		if note(it); it.due > now {
 			info.Delayed++
 		} else {
 			info.Lag++
@@ -208,7 +207,7 @@ func (l *look) group(ctx context.Context, name string) (info port.GroupInfo, ok 
 		if p.first.seq > 0 && p.first.less(oldest) {
 			oldest = p.first
 		}
-		if p.due > l.now {
+		if p.due > now {
 			info.Delayed += int64(p.count)
 		} else {
 			info.Lag += int64(p.count)
