@@ -66,14 +66,19 @@ func (b *Backend) topicNames(ctx context.Context, pattern string) ([]string, err
 // look is what is read of one topic for Inspect.
 type look struct {
 	b     *Backend
+	v     *view
 	topic string
 	states
 	end *chunk
 }
 
 func (b *Backend) inspect(ctx context.Context, topic string) (info port.TopicInfo, ok bool, err error) {
-	l := &look{b: b, topic: topic}
-	found, err := b.cells(ctx, []string{b.space.topic(topic), b.space.removed(topic), b.space.delayed(topic), b.space.log(topic)})
+	v, err := b.look(ctx)
+	if err != nil {
+		return info, false, err
+	}
+	l := &look{b: b, v: v, topic: topic}
+	found, err := v.cells(ctx, []string{b.space.topic(topic), b.space.removed(topic), b.space.delayed(topic), b.space.log(topic)})
 	if err != nil {
 		return info, false, err
 	}
@@ -114,7 +119,7 @@ func (b *Backend) inspect(ctx context.Context, topic string) (info port.TopicInf
 // next is the first entry behind a place, with its time; "" when there is none.
 func (l *look) next(ctx context.Context, p place) (port.Offset, time.Time, error) {
 	for q := (directGet{Seq: max(p.seq, 1), Batch: 16}); ; {
-		list, more, err := l.b.chunks(ctx, l.topic, q)
+		list, more, err := l.v.chunks(ctx, l.topic, q)
 		if err != nil {
 			return "", time.Time{}, err
 		}
@@ -136,7 +141,7 @@ func (l *look) next(ctx context.Context, p place) (port.Offset, time.Time, error
 func (l *look) last(ctx context.Context) (port.Offset, error) {
 	floor := l.states.topic.trimmed()
 	for seq := l.end.back(); seq > 0; {
-		c, err := l.b.chunkAt(ctx, l.topic, seq)
+		c, err := l.v.chunkAt(ctx, l.topic, seq)
 		if err != nil || c == nil {
 			return "", err
 		}
@@ -157,7 +162,7 @@ func (l *look) last(ctx context.Context) (port.Offset, error) {
 // group is where a group stands; false when it went meanwhile.
 func (l *look) group(ctx context.Context, name string) (info port.GroupInfo, ok bool, err error) {
 	subject := l.b.space.group(l.topic, name)
-	found, err := l.b.cells(ctx, []string{subject})
+	found, err := l.v.cells(ctx, []string{subject})
 	if err != nil || found[subject] == nil || found[subject].gone {
 		return info, false, err
 	}
@@ -225,7 +230,7 @@ const never64 = 1<<64 - 1
 func (l *look) oldest(ctx context.Context, g *groupState, first place, addressed time.Time) (time.Time, error) {
 	var at time.Time
 	if first.seq != never64 {
-		c, err := l.b.chunkAt(ctx, l.topic, first.seq)
+		c, err := l.v.chunkAt(ctx, l.topic, first.seq)
 		if err != nil {
 			return at, err
 		}

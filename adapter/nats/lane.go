@@ -215,7 +215,7 @@ func (r *run) take(ctx context.Context, ops []*op) {
 		}
 		if !r.need.empty() {
 			err := r.load(ctx)
-			if errors.Is(err, errNoStream) && time.Since(start) < patience {
+			if passing(err) && time.Since(start) < r.b.patient() {
 				r.forget(t) // a stream that was just made is not yet known everywhere
 				err = r.pause(ctx, unknown)
 			}
@@ -239,7 +239,7 @@ func (r *run) take(ctx context.Context, ops []*op) {
 			if err = r.pause(ctx, moves); err == nil {
 				continue
 			}
-		case errors.Is(err, errNoStream) && time.Since(start) < patience:
+		case passing(err) && time.Since(start) < r.b.patient():
 			if err = r.pause(ctx, unknown); err == nil {
 				continue
 			}
@@ -296,15 +296,19 @@ func (r *run) load(ctx context.Context) error {
 			}
 		})
 	}
+	v, err := r.b.look(ctx)
+	if err != nil {
+		return err
+	}
 	if len(n.cells) > 0 {
-		read(func() error { return r.loadCells(ctx, n.cells, &mu) })
+		read(func() error { return r.loadCells(ctx, v, n.cells, &mu) })
 	}
 	for topic := range n.tails {
-		read(func() error { return r.b.sync(ctx, topic) })
+		read(func() error { return r.b.sync(ctx, v, topic) })
 	}
 	for seq, topic := range n.chunks {
 		read(func() error {
-			c, err := r.b.chunkAt(ctx, topic, seq)
+			c, err := v.chunkAt(ctx, topic, seq)
 			mu.Lock()
 			defer mu.Unlock()
 			r.at[seq] = c
@@ -312,12 +316,12 @@ func (r *run) load(ctx context.Context) error {
 		})
 	}
 	for serial, spills := range n.memories {
-		read(func() error { return r.b.loadMemory(ctx, serial, spills) })
+		read(func() error { return r.b.loadMemory(ctx, v, serial, spills) })
 	}
 	if n.ahead != nil {
 		read(func() error {
 			r.read = true
-			return r.lane.readOn(ctx, n.ahead)
+			return r.lane.readOn(ctx, v, n.ahead)
 		})
 	}
 	wg.Wait()
@@ -328,7 +332,7 @@ func (r *run) load(ctx context.Context) error {
 }
 
 // readOn reads the log on to the next entries.
-func (l *lane) readOn(ctx context.Context, n *aheadNeed) error {
+func (l *lane) readOn(ctx context.Context, v *view, n *aheadNeed) error {
 	from := max(n.cursor.seq, 1)
 	if n.cursor.idx == maxIdx {
 		from++
@@ -338,7 +342,7 @@ func (l *lane) readOn(ctx context.Context, n *aheadNeed) error {
 	}
 	l.from = n.cursor
 	for {
-		list, more, err := l.b.chunks(ctx, n.topic, directGet{Seq: from, Batch: n.batch})
+		list, more, err := v.chunks(ctx, n.topic, directGet{Seq: from, Batch: n.batch})
 		if err != nil {
 			return err
 		}
@@ -357,12 +361,12 @@ func (l *lane) readOn(ctx context.Context, n *aheadNeed) error {
 	}
 }
 
-func (r *run) loadCells(ctx context.Context, cells map[string]bool, mu *sync.Mutex) error {
+func (r *run) loadCells(ctx context.Context, v *view, cells map[string]bool, mu *sync.Mutex) error {
 	subjects := make([]string, 0, len(cells))
 	for s := range cells {
 		subjects = append(subjects, s)
 	}
-	found, err := r.b.cells(ctx, subjects)
+	found, err := v.cells(ctx, subjects)
 	if err != nil {
 		return err
 	}

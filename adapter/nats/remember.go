@@ -152,15 +152,15 @@ func (r *reader) marks() []mark {
 }
 
 // loadMemory reads on in the log of what a group remembers. Chunks of which all marks are over the server has deleted.
-func (b *Backend) loadMemory(ctx context.Context, serial, spills uint64) error {
+func (b *Backend) loadMemory(ctx context.Context, v *view, serial, spills uint64) error {
 	m := b.memoryOf(serial)
 	for {
-		list, more, err := b.get(ctx, directGet{Seq: m.read() + 1, Next: b.space.remembered(serial), Batch: readChunks, Bytes: readBytes})
+		a, err := v.walk(ctx, directGet{Seq: m.read() + 1, Next: b.space.remembered(serial), Batch: readChunks, Bytes: readBytes})
 		if err != nil {
 			return err
 		}
 		now := b.sinceEarly()
-		for _, rec := range list {
+		for _, rec := range a.list {
 			r := &reader{b: rec.data}
 			n, marks := r.uint(), r.marks()
 			if err := r.err(); err != nil {
@@ -168,7 +168,7 @@ func (b *Backend) loadMemory(ctx context.Context, serial, spills uint64) error {
 			}
 			m.take(n, rec.seq, marks, now)
 		}
-		if !more || len(list) == 0 {
+		if !a.more || len(a.list) == 0 {
 			m.take(spills, 0, nil, now)
 			return nil
 		}
