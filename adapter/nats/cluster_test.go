@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	client "github.com/nats-io/nats.go"
+
 	"github.com/musterhq/muster/adapter/nats"
 	"github.com/musterhq/muster/internal/testserver"
 	"github.com/musterhq/muster/port"
@@ -103,21 +105,15 @@ func TestAServerThatIsBehindTellsNothingOfThePast(t *testing.T) {
 	k := testserver.NewNATSCluster(t, natsServer(t))
 	c := nats.Config{URL: k.Nodes[0].URL(), Timeout: patient}
 	first := open(t, c)
-	leader := k.Leader("muster_muster")
-	var slow *testserver.Server
-	for _, s := range k.Nodes {
-		if s != leader {
-			slow = s
-		}
-	}
+	leader, slow := answering(t, k)
 	near, far := open(t, nats.Config{URL: leader.URL(), Timeout: patient}), open(t, nats.Config{URL: slow.URL(), Timeout: patient})
 	ctx := t.Context()
 	g := port.Group{Topic: "orders", Name: "workers", Consumer: "c1", Loan: time.Hour}
 	if err := first.Join(ctx, g); err != nil {
 		t.Fatal(err)
 	}
-	for round := range 5 {
-		want := fmt.Sprint(round)
+	for round := range 4 {
+		want := strings.Repeat(fmt.Sprint(round), 10_000)
 		slow.Pause()
 		var settled port.Receipt
 		for i := range 50 {
@@ -133,19 +129,74 @@ func TestAServerThatIsBehindTellsNothingOfThePast(t *testing.T) {
 			t.Fatalf("fetch: %d messages, %v", len(list), err)
 		}
 		settled = list[0].Receipt
-		slow.Resume()
-		values, err := far.Get(ctx, "k")
-		if err != nil || string(values[0].Bytes) != want {
-			t.Fatalf("a server that was behind tells %q, %v; want %q", values[0].Bytes, err, want)
+		var wg sync.WaitGroup
+		for range 50 { // as soon as that server goes on, and before it has heard what it missed
+			wg.Go(func() {
+				values, err := far.Get(ctx, "k")
+				if err != nil {
+					t.Errorf("get through a server that was behind: %v", err)
+				} else if got := string(values[0].Bytes); got != want {
+					t.Errorf("a server that was behind tells %.20q, want %.20q", got, want)
+				}
+			})
 		}
+		slow.Resume()
+		wg.Wait()
 		// It was lent while that server stood still.
 		if err := far.Settle(ctx, g, port.Settlement{Receipt: settled})[0]; err != nil {
 			t.Fatalf("settlement through a server that was behind: %v", err)
 		}
-		all, err := far.Read(ctx, port.Range{Topic: "orders", Max: 1000})
-		if err != nil || len(all) != 50*(round+1) {
-			t.Fatalf("read through a server that was behind: %d entries, %v; want %d", len(all), err, 50*(round+1))
+		if n := entries(t, far, "orders"); n != 50*(round+1) {
+			t.Fatalf("read through a server that was behind: %d entries, want %d", n, 50*(round+1))
 		}
+	}
+}
+
+// answering returns the leader of the stream, and another server that answers direct gets from its own replica: servers begin with that
+// some seconds after the stream was made.
+func answering(t *testing.T, k *testserver.NATSCluster) (leader, replica *testserver.Server) {
+	t.Helper()
+	replica = k.Nodes[2]
+	if k.Leader("muster_muster") == replica {
+		replica = k.Nodes[1]
+	}
+	conn, err := client.Connect(replica.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	eventually(t, "a replica answers by itself", func() error {
+		for _, s := range k.Nodes {
+			if s != replica {
+				s.Pause()
+			}
+		}
+		_, err := conn.Request("$JS.API.DIRECT.GET.muster_muster", []byte(`{"multi_last":["muster.muster.s.>"]}`), time.Second)
+		for _, s := range k.Nodes {
+			s.Resume()
+		}
+		return err
+	})
+	if leader = k.Leader("muster_muster"); leader == replica {
+		t.Fatal("the replica leads now")
+	}
+	return leader, replica
+}
+
+// entries counts what a topic has.
+func entries(t *testing.T, b *nats.Backend, topic string) int {
+	t.Helper()
+	n := 0
+	for r := (port.Range{Topic: topic, Max: 1000}); ; {
+		list, err := b.Read(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list) == 0 {
+			return n
+		}
+		n += len(list)
+		r.After = list[len(list)-1].Offset
 	}
 }
 
