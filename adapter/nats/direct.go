@@ -79,18 +79,19 @@ type answer struct {
 	upTo uint64 // of a question for last records: the sequence that the stream had come to; 0: there is none of them
 }
 
-// ask asks for records, and may be answered by any of the stream's replicas: see view. Where there are several, one that is silent costs
-// a part of the timeout only.
+// ask asks for records, and may be answered by any of the stream's replicas: see view. Which one it is the servers choose by chance. One that
+// stands still is chosen, too, until they miss it: so what is not answered soon is asked again, with more time.
 func (b *Backend) ask(ctx context.Context, q directGet) (answer, error) {
 	if b.copies < 2 {
 		return b.askOnce(ctx, q)
 	}
-	const tries = 4
-	for n := 1; ; n++ {
-		within, cancel := context.WithTimeoutCause(ctx, b.conf.timeout()/tries, errSilent)
+	end := time.Now().Add(b.conf.timeout())
+	for soon := 200 * time.Millisecond; ; soon *= 2 {
+		left := time.Until(end)
+		within, cancel := context.WithTimeoutCause(ctx, min(soon, left), errSilent)
 		a, err := b.askOnce(within, q)
 		cancel()
-		if n == tries || !errors.Is(err, errSilent) || ctx.Err() != nil {
+		if left <= soon || !errors.Is(err, errSilent) || ctx.Err() != nil {
 			return a, err
 		}
 	}
