@@ -320,11 +320,21 @@ func (b *Backend) subjects(ctx context.Context, filter string, yield func(subjec
 	}
 }
 
-// purge deletes the records of a subject; with seq alone those before it.
+// purge deletes the records of a subject; with seq alone those before it. The server that leads the stream of a cluster may not know yet
+// that it was made, or may just be elected.
 func (b *Backend) purge(ctx context.Context, filter string, seq uint64) error {
 	question := map[string]any{"filter": filter}
 	if seq > 0 {
 		question["seq"] = seq
 	}
-	return b.api(ctx, "STREAM.PURGE."+b.space.stream, question, nil)
+	for start := time.Now(); ; {
+		err := b.api(ctx, "STREAM.PURGE."+b.space.stream, question, nil)
+		e, refused := errors.AsType[*apiError](err)
+		if b.cluster == "" || !passing(err) && (!refused || e.ErrCode != codeStreamNotFound) || time.Since(start) > b.patient() {
+			return err
+		}
+		if err := b.rest(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
