@@ -101,7 +101,7 @@ func (e *election) reigned(ctx context.Context) {
 	e.next(time.Now(), "")
 }
 
-func TestAServerThatIsBehindTellsNothingOfThePast(t *testing.T) {
+func TestTheClusterGoesOnWhileAServerStandsStillAndThatOneTellsNothingOfThePast(t *testing.T) {
 	k := testserver.NewNATSCluster(t, natsServer(t))
 	c := nats.Config{URL: k.Nodes[0].URL(), Timeout: patient}
 	first := open(t, c)
@@ -148,85 +148,6 @@ func TestAServerThatIsBehindTellsNothingOfThePast(t *testing.T) {
 		}
 		if n := entries(t, far, "orders"); n != 50*(round+1) {
 			t.Fatalf("read through a server that was behind: %d entries, want %d", n, 50*(round+1))
-		}
-	}
-}
-
-func TestAReplicaThatIsBehindIsAskedInVain(t *testing.T) {
-	k := testserver.NewNATSCluster(t, natsServer(t))
-	b := open(t, nats.Config{URL: k.Nodes[0].URL(), Timeout: patient})
-	ctx := t.Context()
-	g := port.Group{Topic: "orders", Name: "workers", Consumer: "c1", Loan: time.Hour, Remember: time.Hour}
-	if err := b.Join(ctx, g); err != nil {
-		t.Fatal(err)
-	}
-	const n = 30
-	lease := port.Lease{Name: "leader", Owner: "a", Nonce: "1"}
-	if _, err := b.Acquire(ctx, lease, time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	for i := range n {
-		step := port.Batch{
-			Messages: []port.Message{{Topic: "orders", ID: fmt.Sprint(i)}},
-			Changes:  []port.Change{{Key: fmt.Sprint(i), Value: []byte("1")}},
-		}
-		if err := b.Write(ctx, step); err != nil {
-			t.Fatal(err)
-		}
-	}
-	conn, err := client.Connect(k.Nodes[0].URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	// It has nothing yet, and of three questions it answers two before the others can.
-	asked := 0
-	_, err = conn.Subscribe("$JS.API.DIRECT.GET.muster_muster", func(m *client.Msg) {
-		if asked++; asked%3 == 0 {
-			return
-		}
-		if err := m.RespondMsg(&client.Msg{Header: client.Header{"Status": {"404"}, "Description": {"No Results"}}}); err != nil {
-			t.Error(err)
-		}
-	})
-	if err == nil {
-		err = conn.Flush()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	fresh := open(t, nats.Config{URL: k.Nodes[0].URL(), Timeout: patient}) // it has read nothing yet
-	for i := range n {
-		if values, err := fresh.Get(ctx, fmt.Sprint(i)); err != nil || !values[0].Found {
-			t.Fatalf("get of a key that is there: %v, %v", values, err)
-		}
-		if total := entries(t, fresh, "orders"); total != n {
-			t.Fatalf("read of %d entries, want %d", total, n)
-		}
-		if holders, err := fresh.Holders(ctx, ""); err != nil || len(holders) != 1 {
-			t.Fatalf("holders %v, %v, want one", holders, err)
-		}
-		list, err := fresh.Fetch(ctx, g, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		other := b
-		if i%2 == 0 {
-			other = fresh
-		}
-		if err := other.Settle(ctx, g, port.Settlement{Receipt: list[0].Receipt})[0]; err != nil {
-			t.Fatalf("settlement of what is on loan: %v", err)
-		}
-	}
-	if err := fresh.Write(ctx, port.Batch{Messages: []port.Message{{Topic: "orders", ID: "0"}}}); !errors.Is(err, port.ErrDuplicate) {
-		t.Errorf("write of an ID that is known: %v, want ErrDuplicate", err)
-	}
-	for info, err := range fresh.Inspect(ctx, "*") {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if info.Count != n || len(info.Groups) != 1 || info.Groups[0].Lag != 0 {
-			t.Errorf("inspect: %+v", info)
 		}
 	}
 }
