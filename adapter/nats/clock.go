@@ -30,6 +30,19 @@ func (c *clock) learn(sent, got, server time.Time) {
 	}
 }
 
+// pass takes in that the server's clock has passed at: a record that was just read bears that time. So what a process has written
+// as over by its own bounds is over for whoever reads it.
+func (c *clock) pass(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.measured.IsZero() {
+		return
+	}
+	now := c.base.Round(0).Add(time.Since(c.base))
+	c.early = max(c.early, at.Sub(now))
+	c.late = max(c.late, c.early)
+}
+
 func (c *clock) now() (early, late time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

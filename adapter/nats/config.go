@@ -28,6 +28,7 @@ type Config struct {
 	CredsFile    string        // file with a user's JWT and seed; default none
 	TLS          *tls.Config   // for tls://; default the system's roots and the host's name
 	Timeout      time.Duration // of dialing and of an answer; default 5 s
+	Replicas     int           // copies of the namespace, 1 to 5: it works while more than half of their servers do; default 3 in a cluster, 1 on a server that stands alone
 	MaxBytes     int64         // of the namespace, when it is made here; a write over it is refused; default none
 	AllowClear   bool          // leave to Clear; default false
 }
@@ -103,6 +104,8 @@ func (c Config) check() error {
 		return bad("more than one of PasswordEnv, PasswordFile, TokenEnv, TokenFile and CredsFile is given; one is enough")
 	case c.Timeout < 0:
 		return bad("the timeout is negative; 0 is the default")
+	case c.Replicas < 0 || c.Replicas > 5:
+		return bad("Replicas is not 1 to 5; 0 is the default")
 	case c.MaxBytes < 0:
 		return bad("MaxBytes is negative; 0 is none")
 	case c.TLS != nil && !strings.HasPrefix(c.URL, "tls://") && !strings.HasPrefix(c.URL, "wss://"):

@@ -3,12 +3,7 @@
 package nats_test
 
 import (
-	"errors"
-	"strings"
 	"testing"
-	"time"
-
-	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/musterhq/muster/adapter/nats"
 	"github.com/musterhq/muster/port"
@@ -50,26 +45,4 @@ func TestABackendOnAServerKeepsTheContract(t *testing.T) {
 			return open(t, nats.Config{URL: s.url(), Namespace: namespace})
 		},
 	})
-}
-
-func TestAServerOfAClusterIsRefused(t *testing.T) {
-	s, err := server.NewServer(&server.Options{
-		ServerName: "n1", Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true,
-		Cluster: server.ClusterOpts{Name: "muster", Host: "127.0.0.1", Port: -1},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go s.Start()
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the server is not ready")
-	}
-	_, err = nats.Open(t.Context(), nats.Config{URL: s.ClientURL()})
-	if !errors.Is(err, port.ErrUnsupported) || !strings.Contains(err.Error(), `cluster "muster"`) {
-		t.Errorf("open of a server of a cluster: %v, want ErrUnsupported and its name", err)
-	}
 }

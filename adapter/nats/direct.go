@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -16,6 +17,7 @@ const (
 	headSubject  = "Nats-Subject"
 	headTime     = "Nats-Time-Stamp"
 	headPending  = "Nats-Num-Pending"
+	headUpTo     = "Nats-UpTo-Sequence"
 	headTTL      = "Nats-TTL"
 	headGone     = "KV-Operation" // DEL: the cell is empty
 	headEnd      = "Muster-Ends"  // of a key: when it ends, by the server's time in Unix milliseconds
@@ -70,36 +72,66 @@ type directGet struct {
 	From  *time.Time `json:"start_time,omitempty"`
 }
 
-// get asks for records. More tells that there were more than were sent.
-func (b *Backend) get(ctx context.Context, q directGet) (list []*record, more bool, err error) {
+// answer is the records that a direct get has brought.
+type answer struct {
+	list []*record
+	more bool   // there were more than were sent
+	upTo uint64 // of a question for last records: the sequence that the stream had come to; 0: there is none of them
+}
+
+// ask asks for records, and may be answered by any of the stream's replicas: see view. Which one it is the servers choose by chance. One that
+// stands still is chosen, too, until they miss it: so what is not answered soon is asked again, with more time.
+func (b *Backend) ask(ctx context.Context, q directGet) (answer, error) {
+	if b.copies < 2 {
+		return b.askOnce(ctx, q)
+	}
+	end := time.Now().Add(b.conf.timeout())
+	for soon := 200 * time.Millisecond; ; soon *= 2 {
+		left := time.Until(end)
+		within, cancel := context.WithTimeoutCause(ctx, min(soon, left), errSilent)
+		a, err := b.askOnce(within, q)
+		cancel()
+		if left <= soon || !errors.Is(err, errSilent) || ctx.Err() != nil {
+			return a, err
+		}
+	}
+}
+
+func (b *Backend) askOnce(ctx context.Context, q directGet) (a answer, err error) {
 	text, err := json.Marshal(q)
 	if err != nil {
-		return nil, false, err
+		return answer{}, err
 	}
 	many := q.Batch > 0 || q.Multi != nil
 	answers, err := b.desk.ask(ctx, &client.Msg{Subject: "$JS.API.DIRECT.GET." + b.space.stream, Data: text}, many)
 	if err != nil {
-		return nil, false, err
+		return answer{}, err
 	}
 	for _, m := range answers {
 		switch status := m.Header.Get("Status"); status {
 		case "":
 			r, err := recordOf(m)
 			if err != nil {
-				return nil, false, err
+				return answer{}, err
 			}
-			list = append(list, r)
+			b.clock.pass(r.at)
+			a.list = append(a.list, r)
 		case "204":
 			pending, err := strconv.ParseUint(m.Header.Get(headPending), 10, 64)
-			more = err == nil && pending > 0
+			a.more = err == nil && pending > 0
+			if up := m.Header.Get(headUpTo); up != "" {
+				if a.upTo, err = strconv.ParseUint(up, 10, 64); err != nil {
+					return answer{}, fmt.Errorf("answer up to no sequence: %w", err)
+				}
+			}
 		case "404":
 		case "503":
-			return nil, false, errNoStream
+			return answer{}, errNoStream
 		default:
-			return nil, false, fmt.Errorf("direct get: status %s %s", status, m.Header.Get("Description"))
+			return answer{}, fmt.Errorf("direct get: status %s %s", status, m.Header.Get("Description"))
 		}
 	}
-	return list, more, nil
+	return a, nil
 }
 
 const (
@@ -108,23 +140,32 @@ const (
 	readBytes     = 1 << 20
 )
 
-// cells reads the last record of each subject; one that has none is left out.
+// cells reads in a view of its own.
 func (b *Backend) cells(ctx context.Context, subjects []string) (map[string]*record, error) {
+	v, err := b.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return v.cells(ctx, subjects)
+}
+
+// cells reads the last record of each subject; one that has none is left out.
+func (v *view) cells(ctx context.Context, subjects []string) (map[string]*record, error) {
 	found := make(map[string]*record, len(subjects))
 	for len(subjects) > 0 {
 		part := subjects[:min(len(subjects), multiSubjects)]
-		list, more, err := b.get(ctx, directGet{Multi: part})
+		a, err := v.last(ctx, part)
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range list {
+		for _, r := range a.list {
 			found[r.subject] = r
 		}
-		if !more {
+		if !a.more {
 			subjects = subjects[len(part):]
 			continue
 		}
-		if len(list) == 0 {
+		if len(a.list) == 0 {
 			return nil, fmt.Errorf("direct get: the server sends nothing of %d records", len(part))
 		}
 		var rest []string // so large that they come in several portions
@@ -139,32 +180,32 @@ func (b *Backend) cells(ctx context.Context, subjects []string) (map[string]*rec
 }
 
 // chunks reads the log from seq on, a portion of it.
-func (b *Backend) chunks(ctx context.Context, topic string, q directGet) (list []*chunk, more bool, err error) {
-	q.Next, q.Bytes = b.space.log(topic), readBytes
+func (v *view) chunks(ctx context.Context, topic string, q directGet) (list []*chunk, more bool, err error) {
+	q.Next, q.Bytes = v.b.space.log(topic), readBytes
 	if q.Batch == 0 {
 		q.Batch = readChunks
 	}
-	records, more, err := b.get(ctx, q)
+	a, err := v.walk(ctx, q)
 	if err != nil {
 		return nil, false, err
 	}
-	for _, r := range records {
+	for _, r := range a.list {
 		c, err := decodeChunk(r)
 		if err != nil {
 			return nil, false, fmt.Errorf("log of topic %q: %w", topic, err)
 		}
 		list = append(list, c)
 	}
-	return list, more, nil
+	return list, a.more, nil
 }
 
 // lastChunk is the end of the log, or nil.
-func (b *Backend) lastChunk(ctx context.Context, topic string) (*chunk, error) {
-	found, err := b.cells(ctx, []string{b.space.log(topic)})
+func (v *view) lastChunk(ctx context.Context, topic string) (*chunk, error) {
+	found, err := v.cells(ctx, []string{v.b.space.log(topic)})
 	if err != nil {
 		return nil, err
 	}
-	r := found[b.space.log(topic)]
+	r := found[v.b.space.log(topic)]
 	if r == nil {
 		return nil, nil
 	}
@@ -172,12 +213,16 @@ func (b *Backend) lastChunk(ctx context.Context, topic string) (*chunk, error) {
 }
 
 // chunkAt is the chunk of the topic at just that sequence, or nil.
-func (b *Backend) chunkAt(ctx context.Context, topic string, seq uint64) (*chunk, error) {
-	list, _, err := b.get(ctx, directGet{Seq: seq})
-	if err != nil || len(list) == 0 || list[0].subject != b.space.log(topic) {
+func (v *view) chunkAt(ctx context.Context, topic string, seq uint64) (*chunk, error) {
+	q := directGet{Seq: seq}
+	if v.b.copies > 1 { // the next one tells that there is none at that sequence, where a replica without it may only be behind
+		q = directGet{Seq: seq, Next: v.b.space.log(topic), Batch: 1, Bytes: readBytes}
+	}
+	a, err := v.walk(ctx, q)
+	if err != nil || len(a.list) == 0 || a.list[0].subject != v.b.space.log(topic) || a.list[0].seq != seq {
 		return nil, err
 	}
-	return decodeChunk(list[0])
+	return decodeChunk(a.list[0])
 }
 
 // api asks the JetStream API and fills answer, which tells an error as the API does.
@@ -238,16 +283,30 @@ type streamInfo struct {
 		LastSeq  uint64            `json:"last_seq"`
 		Subjects map[string]uint64 `json:"subjects"`
 	} `json:"state"`
+	Cluster struct {
+		Leader string `json:"leader"`
+	} `json:"cluster"`
 	Total int `json:"total"`
 }
 
 // subjects lists those that match, in portions, until yield says no.
 func (b *Backend) subjects(ctx context.Context, filter string, yield func(subject string) bool) error {
+	v, err := b.look(ctx)
+	if err != nil {
+		return err
+	}
+	w := lagging{b: b}
 	for seen := 0; ; {
 		var info streamInfo
 		question := map[string]any{"subjects_filter": filter, "offset": seen}
 		if err := b.api(ctx, "STREAM.INFO."+b.space.stream, question, &info); err != nil {
 			return err
+		}
+		if info.State.LastSeq < v.floor.Load() {
+			if err := w.wait(ctx); err != nil {
+				return err
+			}
+			continue
 		}
 		for s := range info.State.Subjects {
 			if !yield(s) {
@@ -261,11 +320,21 @@ func (b *Backend) subjects(ctx context.Context, filter string, yield func(subjec
 	}
 }
 
-// purge deletes the records of a subject; with seq alone those before it.
+// purge deletes the records of a subject; with seq alone those before it. The server that leads the stream of a cluster may not know yet
+// that it was made, or may just be elected.
 func (b *Backend) purge(ctx context.Context, filter string, seq uint64) error {
 	question := map[string]any{"filter": filter}
 	if seq > 0 {
 		question["seq"] = seq
 	}
-	return b.api(ctx, "STREAM.PURGE."+b.space.stream, question, nil)
+	for start := time.Now(); ; {
+		err := b.api(ctx, "STREAM.PURGE."+b.space.stream, question, nil)
+		e, refused := errors.AsType[*apiError](err)
+		if b.cluster == "" || !passing(err) && (!refused || e.ErrCode != codeStreamNotFound) || time.Since(start) > b.patient() {
+			return err
+		}
+		if err := b.rest(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }

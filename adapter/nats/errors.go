@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	client "github.com/nats-io/nats.go"
 
@@ -16,11 +18,21 @@ var errNoStream = errors.New("the stream of this namespace does not exist, or Je
 // the limit is raised. It comes beside [port.ErrUnavailable].
 var ErrFull = errors.New("the namespace has reached its MaxBytes: let groups catch up and lower the limits of topics, or drop some")
 
-// Codes of refusals by JetStream, after which nothing has happened.
+var errNoLeader = errors.New("the servers of the cluster have not agreed yet on who leads the stream")
+
+// Codes of refusals by JetStream, after which nothing has happened; of a failed store of a cluster that is not known.
 const (
+	codeNoPeers           = 10005 // not enough servers for the replicas
+	codeNotAvailable      = 10008 // no leader of the cluster
+	codeNotLeader         = 10009
+	codeNoResources       = 10023
+	codeNoReplicas        = 10074 // of a server that stands alone
+	codeStoreFailed       = 10077
+	codeOffline           = 10118 // no server of the stream
+	codeIncomplete        = 10176 // the beginning of a batch came to nobody, or to a leader that is none any more
+	codeManyBatches       = 10210 // too many atomic batches at a time
 	codeWrongLast         = 10071 // a cell has moved
 	codeWrongLastConstant = 10164 // a cell is being moved
-	codeNotStored         = 10077 // for the reason that the description tells
 	codeStreamNotFound    = 10059
 	codeStreamExists      = 10058
 )
@@ -31,6 +43,30 @@ func moved(err error) bool {
 	return ok && (e.ErrCode == codeWrongLast || e.ErrCode == codeWrongLastConstant)
 }
 
+// passing reports whether nothing has happened because just then there was nobody to do it, as while a leader is elected.
+func passing(err error) bool {
+	if errors.Is(err, errNoStream) {
+		return true
+	}
+	e, ok := errors.AsType[*apiError](err)
+	if !ok {
+		return false
+	}
+	switch e.ErrCode {
+	case codeNotAvailable, codeNotLeader, codeNoResources, codeOffline, codeIncomplete, codeManyBatches:
+		return true
+	}
+	return false
+}
+
+// patient is how long what is refused in passing is tried again: an election takes some seconds, a server that stands alone has none.
+func (b *Backend) patient() time.Duration {
+	if b.cluster != "" {
+		return b.conf.timeout()
+	}
+	return patience
+}
+
 // fail wraps err of what was done with the sentinel that fits. Writes says whether it may have had an effect.
 func (b *Backend) fail(ctx context.Context, what string, err error, writes bool) error {
 	if err == nil {
@@ -39,10 +75,11 @@ func (b *Backend) fail(ctx context.Context, what string, err error, writes bool)
 	if b.ctx.Err() != nil || errors.Is(err, port.ErrClosed) {
 		return fmt.Errorf("nats: %s: %w", what, port.ErrClosed)
 	}
-	if e, ok := errors.AsType[*apiError](err); ok {
-		if e.ErrCode == codeNotStored && e.Description == "maximum bytes exceeded" { // more than the reserve within the second between two looks
-			return fmt.Errorf("nats: %s: %s: %w: %w", what, b.where, ErrFull, port.ErrUnavailable)
-		}
+	e, refused := errors.AsType[*apiError](err)
+	if refused && e.ErrCode == codeStoreFailed && e.Description == "maximum bytes exceeded" { // more than the reserve within the second between two looks
+		return fmt.Errorf("nats: %s: %s: %w: %w", what, b.where, ErrFull, port.ErrUnavailable)
+	}
+	if refused && (!writes || e.ErrCode != codeStoreFailed || b.cluster == "" || strings.Contains(e.Description, "maximum")) {
 		return fmt.Errorf("nats: %s: %s: %w: %w", what, b.where, port.ErrUnavailable, e)
 	}
 	if errors.Is(err, errNotSent) || errors.Is(err, errNoStream) {

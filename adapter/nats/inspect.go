@@ -66,16 +66,19 @@ func (b *Backend) topicNames(ctx context.Context, pattern string) ([]string, err
 // look is what is read of one topic for Inspect.
 type look struct {
 	b     *Backend
+	v     *view
 	topic string
 	states
-	groups map[string]*groupState
-	end    *chunk
-	now    int64
+	end *chunk
 }
 
 func (b *Backend) inspect(ctx context.Context, topic string) (info port.TopicInfo, ok bool, err error) {
-	l := &look{b: b, topic: topic, groups: map[string]*groupState{}, now: b.sinceEarly()}
-	found, err := b.cells(ctx, []string{b.space.topic(topic), b.space.removed(topic), b.space.delayed(topic), b.space.log(topic)})
+	v, err := b.look(ctx)
+	if err != nil {
+		return info, false, err
+	}
+	l := &look{b: b, v: v, topic: topic}
+	found, err := v.cells(ctx, []string{b.space.topic(topic), b.space.removed(topic), b.space.delayed(topic), b.space.log(topic)})
 	if err != nil {
 		return info, false, err
 	}
@@ -116,7 +119,7 @@ func (b *Backend) inspect(ctx context.Context, topic string) (info port.TopicInf
 // next is the first entry behind a place, with its time; "" when there is none.
 func (l *look) next(ctx context.Context, p place) (port.Offset, time.Time, error) {
 	for q := (directGet{Seq: max(p.seq, 1), Batch: 16}); ; {
-		list, more, err := l.b.chunks(ctx, l.topic, q)
+		list, more, err := l.v.chunks(ctx, l.topic, q)
 		if err != nil {
 			return "", time.Time{}, err
 		}
@@ -138,7 +141,7 @@ func (l *look) next(ctx context.Context, p place) (port.Offset, time.Time, error
 func (l *look) last(ctx context.Context) (port.Offset, error) {
 	floor := l.states.topic.trimmed()
 	for seq := l.end.back(); seq > 0; {
-		c, err := l.b.chunkAt(ctx, l.topic, seq)
+		c, err := l.v.chunkAt(ctx, l.topic, seq)
 		if err != nil || c == nil {
 			return "", err
 		}
@@ -159,7 +162,7 @@ func (l *look) last(ctx context.Context) (port.Offset, error) {
 // group is where a group stands; false when it went meanwhile.
 func (l *look) group(ctx context.Context, name string) (info port.GroupInfo, ok bool, err error) {
 	subject := l.b.space.group(l.topic, name)
-	found, err := l.b.cells(ctx, []string{subject})
+	found, err := l.v.cells(ctx, []string{subject})
 	if err != nil || found[subject] == nil || found[subject].gone {
 		return info, false, err
 	}
@@ -168,6 +171,7 @@ func (l *look) group(ctx context.Context, name string) (info port.GroupInfo, ok 
 		return info, false, err
 	}
 	info.Name = name
+	now := l.b.sinceEarly()
 	if l.end != nil {
 		n, _ := l.removed.after(g.cursor)
 		info.Lag = max(0, int64(l.end.end())-int64(g.ord)-int64(n))
@@ -184,7 +188,7 @@ func (l *look) group(ctx context.Context, name string) (info port.GroupInfo, ok 
 	}
 	for i := range g.loaned {
 		switch it := &g.loaned[i]; {
-		case it.due > l.now:
+		case it.due > now:
 			info.Loaned++
 			info.Consumers = append(info.Consumers, it.who)
 			note(it)
@@ -198,7 +202,7 @@ func (l *look) group(ctx context.Context, name string) (info port.GroupInfo, ok 
 		if it.body == 0 && l.removed.has(it.place) {
 			continue
 		}
-		if note(it); it.due > l.now {
+		if note(it); it.due > now {
 			info.Delayed++
 		} else {
 			info.Lag++
@@ -208,7 +212,7 @@ func (l *look) group(ctx context.Context, name string) (info port.GroupInfo, ok 
 		if p.first.seq > 0 && p.first.less(oldest) {
 			oldest = p.first
 		}
-		if p.due > l.now {
+		if p.due > now {
 			info.Delayed += int64(p.count)
 		} else {
 			info.Lag += int64(p.count)
@@ -226,7 +230,7 @@ const never64 = 1<<64 - 1
 func (l *look) oldest(ctx context.Context, g *groupState, first place, addressed time.Time) (time.Time, error) {
 	var at time.Time
 	if first.seq != never64 {
-		c, err := l.b.chunkAt(ctx, l.topic, first.seq)
+		c, err := l.v.chunkAt(ctx, l.topic, first.seq)
 		if err != nil {
 			return at, err
 		}

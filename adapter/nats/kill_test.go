@@ -21,6 +21,7 @@ type bout struct {
 	writers int
 	each    int
 	wg      sync.WaitGroup
+	done    func() int // messages that were handled, or -1
 }
 
 func (b *bout) open() *nats.Backend {
@@ -84,15 +85,16 @@ func (b *bout) work(ctx context.Context, n int) {
 	}
 }
 
-func TestNothingIsLostOrDoneTwiceWhenTheServerIsKilled(t *testing.T) {
-	s := newProcess(t)
-	b := &bout{t: t, url: s.url(), writers: 4, each: 150}
+// run starts writers and workers, has breakIt break something again and again while they are at it, and fails unless each message has
+// one result in the end.
+func (b *bout) run(breaks int, breakIt func(n int)) {
+	t := b.t
 	first := b.open()
 	g := port.Group{Topic: "orders.in", Name: "workers", Consumer: "c", Loan: 3 * time.Second}
 	if err := first.Join(t.Context(), g); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer stop()
 	for w := range b.writers {
 		b.wg.Go(func() { b.write(ctx, w) })
@@ -100,7 +102,7 @@ func TestNothingIsLostOrDoneTwiceWhenTheServerIsKilled(t *testing.T) {
 	for n := range 3 {
 		b.wg.Go(func() { b.work(ctx, n) })
 	}
-	done := func() int {
+	b.done = func() int {
 		n := 0
 		for _, err := range first.Keys(ctx, "orders/done/*") {
 			if err != nil {
@@ -111,27 +113,33 @@ func TestNothingIsLostOrDoneTwiceWhenTheServerIsKilled(t *testing.T) {
 		return n
 	}
 	all := b.writers * b.each
-	for kills := 1; kills <= 4; kills++ {
-		eventually(t, "some of the work is done", func() error {
-			if n := done(); n < kills*all/6 {
-				return fmt.Errorf("%d of %d", n, all)
-			}
-			return nil
-		})
-		s.kill()
-		s.start()
+	for n := 1; n <= breaks; n++ {
+		b.await("some of the work is done", n*all/(breaks+2))
+		breakIt(n)
 	}
-	eventually(t, "all of the work is done", func() error {
-		if n := done(); n != all {
-			return fmt.Errorf("%d of %d", n, all)
+	b.await("all of the work is done", all)
+	stop()
+	b.wg.Wait()
+	b.count(first, all)
+}
+
+// await waits until so many messages are done.
+func (b *bout) await(what string, want int) {
+	b.t.Helper()
+	eventually(b.t, what, func() error {
+		if n := b.done(); n < want {
+			return fmt.Errorf("%d of %d", n, want)
 		}
 		return nil
 	})
-	stop()
-	b.wg.Wait()
+}
+
+// count fails unless each message has one result.
+func (b *bout) count(back *nats.Backend, all int) {
+	t := b.t
 	outs := map[string]int{}
 	for after := port.Earliest; ; {
-		list, err := first.Read(t.Context(), port.Range{Topic: "orders.out", After: after, Max: 100})
+		list, err := back.Read(t.Context(), port.Range{Topic: "orders.out", After: after, Max: 100})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,4 +159,13 @@ func TestNothingIsLostOrDoneTwiceWhenTheServerIsKilled(t *testing.T) {
 			t.Errorf("message %s has %d results", id, n)
 		}
 	}
+}
+
+func TestNothingIsLostOrDoneTwiceWhenTheServerIsKilled(t *testing.T) {
+	s := newProcess(t)
+	b := &bout{t: t, url: s.url(), writers: 4, each: 150}
+	b.run(4, func(int) {
+		s.kill()
+		s.start()
+	})
 }

@@ -219,7 +219,7 @@ func (r *run) take(ctx context.Context, ops []*op) {
 		}
 		if !r.need.empty() {
 			err := r.load(ctx)
-			if errors.Is(err, errNoStream) && time.Since(r.start) < patience {
+			if passing(err) && time.Since(r.start) < r.b.patient() {
 				r.forget(t) // a stream that was just made is not yet known everywhere
 				err = r.pause(ctx, unknown)
 			}
@@ -249,7 +249,7 @@ func (r *run) take(ctx context.Context, ops []*op) {
 				tried = time.Now()
 				continue
 			}
-		case errors.Is(err, errNoStream) && time.Since(r.start) < patience:
+		case passing(err) && time.Since(r.start) < r.b.patient():
 			if err = r.pause(ctx, unknown); err == nil {
 				continue
 			}
@@ -306,15 +306,19 @@ func (r *run) load(ctx context.Context) error {
 			}
 		})
 	}
+	v, err := r.b.look(ctx)
+	if err != nil {
+		return err
+	}
 	if len(n.cells) > 0 {
-		read(func() error { return r.loadCells(ctx, n.cells, &mu) })
+		read(func() error { return r.loadCells(ctx, v, n.cells, &mu) })
 	}
 	for topic := range n.tails {
-		read(func() error { return r.b.sync(ctx, topic) })
+		read(func() error { return r.b.sync(ctx, v, topic) })
 	}
 	for seq, topic := range n.chunks {
 		read(func() error {
-			c, err := r.b.chunkAt(ctx, topic, seq)
+			c, err := v.chunkAt(ctx, topic, seq)
 			mu.Lock()
 			defer mu.Unlock()
 			r.at[seq] = c
@@ -322,12 +326,12 @@ func (r *run) load(ctx context.Context) error {
 		})
 	}
 	for serial, first := range n.memories {
-		read(func() error { return r.b.loadMemory(ctx, serial, first) })
+		read(func() error { return r.b.loadMemory(ctx, v, serial, first) })
 	}
 	if n.ahead != nil {
 		read(func() error {
 			r.read = true
-			return r.lane.readOn(ctx, n.ahead)
+			return r.lane.readOn(ctx, v, n.ahead)
 		})
 	}
 	wg.Wait()
@@ -338,7 +342,7 @@ func (r *run) load(ctx context.Context) error {
 }
 
 // readOn reads the log on to the next entries.
-func (l *lane) readOn(ctx context.Context, n *aheadNeed) error {
+func (l *lane) readOn(ctx context.Context, v *view, n *aheadNeed) error {
 	from := max(n.cursor.seq, 1)
 	if n.cursor.idx == maxIdx {
 		from++
@@ -348,7 +352,7 @@ func (l *lane) readOn(ctx context.Context, n *aheadNeed) error {
 	}
 	l.from = n.cursor
 	for {
-		list, more, err := l.b.chunks(ctx, n.topic, directGet{Seq: from, Batch: n.batch})
+		list, more, err := v.chunks(ctx, n.topic, directGet{Seq: from, Batch: n.batch})
 		if err != nil {
 			return err
 		}
@@ -367,12 +371,12 @@ func (l *lane) readOn(ctx context.Context, n *aheadNeed) error {
 	}
 }
 
-func (r *run) loadCells(ctx context.Context, cells map[string]bool, mu *sync.Mutex) error {
+func (r *run) loadCells(ctx context.Context, v *view, cells map[string]bool, mu *sync.Mutex) error {
 	subjects := make([]string, 0, len(cells))
 	for s := range cells {
 		subjects = append(subjects, s)
 	}
-	found, err := r.b.cells(ctx, subjects)
+	found, err := v.cells(ctx, subjects)
 	if err != nil {
 		return err
 	}

@@ -171,7 +171,11 @@ func (b *Backend) nextToken(s *leaseState, want *port.Lease) uint64 {
 
 // hintLease tells who waits for the lease to look again.
 func (b *Backend) hintLease(name string) {
-	if err := b.conn.Publish(b.space.leaseHint(name), nil); err != nil {
+	err := b.conn.Publish(b.space.leaseHint(name), nil)
+	if err == nil && b.cluster != "" {
+		err = b.keepLeaseHint(name)
+	}
+	if err != nil {
 		return // nobody is told: polling is the truth
 	}
 }

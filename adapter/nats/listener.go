@@ -19,6 +19,8 @@ const buffered = 4096
 // listener is one sequence of signals or hints.
 type listener struct {
 	root string // before the channel's name in a subject
+	live bool   // of the feed: it hears what has a larger sequence than from
+	from uint64
 	want func(name string) bool
 
 	mu    sync.Mutex
@@ -38,7 +40,28 @@ func (l *listener) hear(m *client.Msg) {
 	if err == nil && drops > l.drops {
 		l.drops, l.lost = drops, true
 	}
-	if !l.want(name) {
+	l.add(port.Signal{Channel: name, Payload: m.Data})
+}
+
+// start makes a listener to the feed live: it hears what has a larger sequence.
+func (l *listener) start(seq uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.live, l.from = true, seq
+}
+
+// hand takes a record of the feed in.
+func (l *listener) hand(seq uint64, s port.Signal) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.live && seq > l.from {
+		l.add(s)
+	}
+}
+
+// add puts a signal to the others, where it is wanted. The caller holds mu.
+func (l *listener) add(s port.Signal) {
+	if !l.want(s.Channel) {
 		return
 	}
 	if len(l.items)+1 >= buffered {
@@ -48,7 +71,7 @@ func (l *listener) hear(m *client.Msg) {
 	if l.lost {
 		l.items, l.lost = append(l.items, port.Signal{}), false
 	}
-	l.items = append(l.items, port.Signal{Channel: name, Payload: m.Data})
+	l.items = append(l.items, s)
 	l.nudge()
 }
 
@@ -91,17 +114,11 @@ func (b *Backend) listen(ctx context.Context, what, root, head string, want func
 		return nil, err
 	}
 	l := &listener{root: root, want: want, news: make(chan struct{}, 1)}
-	sub, err := b.conn.Subscribe(root+head, l.hear)
-	if err != nil {
-		return nil, b.fail(ctx, what, fmt.Errorf("%w: %w", errNotSent, err), false)
+	begin := func() error { return b.attend(ctx, l) }
+	if b.cluster == "" {
+		begin = func() error { return b.hearken(ctx, l, root+head) }
 	}
-	if err := sub.SetPendingLimits(1<<16, 64<<20); err != nil {
-		return nil, b.fail(ctx, what, err, false)
-	}
-	b.mu.Lock()
-	b.listeners[l] = sub
-	b.mu.Unlock()
-	if err := b.flush(ctx); err != nil {
+	if err := begin(); err != nil {
 		b.unlisten(l)
 		return nil, b.fail(ctx, what, err, false)
 	}
@@ -131,6 +148,21 @@ func (b *Backend) listen(ctx context.Context, what, root, head string, want func
 			}
 		}
 	}, nil
+}
+
+// hearken subscribes where one server has all who send and all who listen.
+func (b *Backend) hearken(ctx context.Context, l *listener, subject string) error {
+	sub, err := b.conn.Subscribe(subject, l.hear)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotSent, err)
+	}
+	b.mu.Lock()
+	b.listeners[l] = sub
+	b.mu.Unlock()
+	if err := sub.SetPendingLimits(1<<16, 64<<20); err != nil {
+		return err
+	}
+	return b.flush(ctx)
 }
 
 func (b *Backend) yield(what string, s port.Signal, yield func(port.Signal, error) bool) bool {
@@ -172,6 +204,13 @@ func (b *Backend) Signal(ctx context.Context, channel string, payload []byte) er
 	if s := b.conn.Status(); s != client.CONNECTED {
 		return b.fail(ctx, "signal", fmt.Errorf("the connection is %s: %w", strings.ToLower(s.String()), errNotSent), false)
 	}
+	if b.cluster != "" {
+		err := b.publish(ctx, "signal", channel, payload)
+		if err == nil {
+			b.counts.signals.Add(1)
+		}
+		return err
+	}
 	if err := b.conn.Publish(b.space.signal(channel), payload); err != nil {
 		return b.fail(ctx, "signal", fmt.Errorf("%w: %w", errNotSent, err), false)
 	}
@@ -182,7 +221,7 @@ func (b *Backend) Signal(ctx context.Context, channel string, payload []byte) er
 	return nil
 }
 
-// Listen has one subscription for all its patterns, to what they have in common before their first metacharacter.
+// Listen has, on a server that stands alone, one subscription for all its patterns, to what they have in common before their first metacharacter.
 func (b *Backend) Listen(ctx context.Context, patterns ...string) (iter.Seq2[port.Signal, error], error) {
 	if err := port.CheckListen(b.caps, patterns); err != nil {
 		return nil, fmt.Errorf("nats: listen: %w", err)
@@ -191,7 +230,11 @@ func (b *Backend) Listen(ctx context.Context, patterns ...string) (iter.Seq2[por
 	want := func(name string) bool {
 		return slices.ContainsFunc(patterns, func(p string) bool { return port.Match(p, name) })
 	}
-	return b.listen(ctx, "listen", b.space.signal(""), headOf(patterns), want)
+	root := b.space.signal("")
+	if b.cluster != "" {
+		root = b.space.keptSignal("")
+	}
+	return b.listen(ctx, "listen", root, headOf(patterns), want)
 }
 
 // headOf is the subject that has everything the patterns can match: their common parts before a dot, and all below.
@@ -225,7 +268,11 @@ func (b *Backend) WatchLeases(ctx context.Context, prefix string) (iter.Seq2[por
 	if err := port.CheckPrefix(prefix); err != nil {
 		return nil, fmt.Errorf("nats: watch leases: %w", err)
 	}
-	seq, err := b.listen(ctx, "watch leases", b.space.leaseHint(""), literal(prefix+"*")+">", func(name string) bool { return strings.HasPrefix(name, prefix) })
+	root := b.space.leaseHint("")
+	if b.cluster != "" {
+		root = b.space.keptLeaseHint("")
+	}
+	seq, err := b.listen(ctx, "watch leases", root, literal(prefix+"*")+">", func(name string) bool { return strings.HasPrefix(name, prefix) })
 	if err != nil {
 		return nil, err
 	}

@@ -39,6 +39,13 @@ func (s space) lease(name string) string         { return s.root + "s.o." + name
 func (s space) keys() string                     { return s.root + "s.k.>" }
 func (s space) key(key string) string            { return s.root + "s.k." + encodeKey(key) }
 
+// Where the stream is one of a cluster, signals and hints of leases are kept in it for a while, and so is the record of view.newest (see
+// feed).
+func (s space) feed() string                     { return s.root + "s.v.>" }
+func (s space) newest() string                   { return s.root + "s.v.z" }
+func (s space) keptSignal(channel string) string { return s.root + "s.v.n." + channel }
+func (s space) keptLeaseHint(name string) string { return s.root + "s.v.w." + name }
+
 // owner is "+" for what a topic has of its own, or the name of a group.
 func (s space) page(topic, owner string, id uint64) string {
 	return s.root + "s.p." + token(topic) + "." + owner + "." + number(id)
@@ -55,6 +62,7 @@ func (s space) remembered(serial uint64) string { return s.root + "s.r." + numbe
 func (s space) signal(channel string) string { return s.root + "n." + channel }
 func (s space) hint(topic string) string     { return s.root + "h." + token(topic) }
 func (s space) leaseHint(name string) string { return s.root + "w." + name }
+func (s space) feedHint() string             { return s.root + "v" }
 
 func number(n uint64) string { return strconv.FormatUint(n, 36) }
 

@@ -24,6 +24,10 @@ type Backend struct {
 	space   space
 	process string // tells this handle from every other
 	batches atomic.Uint64
+	cluster string // that the server is one of; "": it stands alone
+	copies  int    // replicas of the stream
+	barrier barrier
+	feed    feed
 	bounded atomic.Bool // the namespace has a size that it must not pass
 	full    atomic.Bool // and it has
 	desk    *desk
@@ -51,8 +55,8 @@ type Backend struct {
 var _ port.Backend = (*Backend)(nil)
 
 // Open connects, and makes the namespace where there is none. It answers [port.ErrUnavailable] when the server cannot be
-// reached or refuses, and [port.ErrUnsupported] when it is older than 2.12, is one of a cluster, has no JetStream, or keeps the namespace
-// otherwise than this adapter needs it.
+// reached or refuses, and [port.ErrUnsupported] when it is older than 2.12, has no JetStream, is one of a cluster with fewer servers
+// than Config.Replicas, or keeps the namespace otherwise than this adapter needs it.
 func Open(ctx context.Context, c Config) (*Backend, error) {
 	if err := c.check(); err != nil {
 		return nil, err

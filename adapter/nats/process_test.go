@@ -9,7 +9,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,7 +29,41 @@ func TestMain(m *testing.M) {
 		serve(at)
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(run(m))
+}
+
+// built is where the tests of this process have built nats-server; "": nowhere yet.
+var built struct {
+	sync.Once
+	dir string
+	err error
+}
+
+func run(m *testing.M) int {
+	code := m.Run()
+	if err := os.RemoveAll(built.dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// natsServer is the program of the module that this package requires, built without the race detector: it is not what is tested.
+func natsServer(t *testing.T) string {
+	t.Helper()
+	built.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "muster-nats-server"); built.err != nil {
+			return
+		}
+		said, err := exec.Command("go", "build", "-o", built.dir, "github.com/nats-io/nats-server/v2").CombinedOutput()
+		if err != nil {
+			built.err = fmt.Errorf("%w: %s", err, said)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return filepath.Join(built.dir, "nats-server")
 }
 
 // serve is a nats-server as a process of its own, until it is killed.

@@ -23,7 +23,11 @@ func (b *Backend) Read(ctx context.Context, r port.Range) ([]port.Stored, error)
 		if err != nil {
 			return nil, b.fail(ctx, "read", err, false)
 		}
-		rd := &reading{b: b, r: &r, scanned: scanned}
+		v, err := b.look(ctx)
+		if err != nil {
+			return nil, b.fail(ctx, "read", err, false)
+		}
+		rd := &reading{b: b, v: v, r: &r, scanned: scanned}
 		if err := rd.read(ctx); err != nil {
 			return nil, err
 		}
@@ -44,6 +48,7 @@ func (b *Backend) Read(ctx context.Context, r port.Range) ([]port.Stored, error)
 // reading is one look at a log.
 type reading struct {
 	b       *Backend
+	v       *view
 	r       *port.Range
 	list    []port.Stored
 	due     int64  // when a delayed message comes
@@ -57,11 +62,11 @@ func (rd *reading) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	list, more, err := b.chunks(ctx, topic, directGet{Seq: max(after.seq, rd.scanned+1, 1), Batch: min(rd.r.Max+1, readChunks)})
+	list, more, err := rd.v.chunks(ctx, topic, directGet{Seq: max(after.seq, rd.scanned+1, 1), Batch: min(rd.r.Max+1, readChunks)})
 	if err != nil {
 		return b.fail(ctx, "read", err, false)
 	}
-	found, err := b.cells(ctx, []string{b.space.topic(topic), b.space.removed(topic), b.space.delayed(topic)})
+	found, err := rd.v.cells(ctx, []string{b.space.topic(topic), b.space.removed(topic), b.space.delayed(topic)})
 	if err != nil {
 		return b.fail(ctx, "read", err, false)
 	}
@@ -105,12 +110,12 @@ func (rd *reading) place(ctx context.Context) (spot, error) {
 		return spot{}, nil
 	}
 	if r.After == port.Latest {
-		c, err := b.lastChunk(ctx, r.Topic)
+		c, err := rd.v.lastChunk(ctx, r.Topic)
 		if err != nil {
 			return spot{}, b.fail(ctx, "read", err, false)
 		}
 		if r.After = port.Earliest; c != nil {
-			found, err := b.cells(ctx, []string{b.space.topic(r.Topic)})
+			found, err := rd.v.cells(ctx, []string{b.space.topic(r.Topic)})
 			if err != nil {
 				return spot{}, b.fail(ctx, "read", err, false)
 			}
@@ -147,7 +152,7 @@ func (rd *reading) check(ctx context.Context, after spot, t *topicState, list []
 		}
 	}
 	if len(list) == 0 {
-		end, err := rd.b.lastChunk(ctx, rd.r.Topic)
+		end, err := rd.v.lastChunk(ctx, rd.r.Topic)
 		if err != nil {
 			return rd.b.fail(ctx, "read", err, false)
 		}

@@ -272,14 +272,14 @@ func (r *reader) marks() []mark {
 
 // loadMemory reads on in the log of what a group remembers, whose record began with the mark of that number. Records of which all
 // marks are over the server has deleted.
-func (b *Backend) loadMemory(ctx context.Context, serial, first uint64) error {
+func (b *Backend) loadMemory(ctx context.Context, v *view, serial, first uint64) error {
 	m := b.memoryOf(serial)
 	for {
-		list, more, err := b.get(ctx, directGet{Seq: m.read() + 1, Next: b.space.remembered(serial), Batch: readChunks, Bytes: readBytes})
+		a, err := v.walk(ctx, directGet{Seq: m.read() + 1, Next: b.space.remembered(serial), Batch: readChunks, Bytes: readBytes})
 		if err != nil {
 			return err
 		}
-		for _, rec := range list {
+		for _, rec := range a.list {
 			r := &reader{b: rec.data}
 			end, marks := r.uint(), r.marks()
 			if err := r.err(); err != nil {
@@ -287,7 +287,7 @@ func (b *Backend) loadMemory(ctx context.Context, serial, first uint64) error {
 			}
 			m.take(marks, end, rec.seq)
 		}
-		if !more || len(list) == 0 {
+		if !a.more || len(a.list) == 0 {
 			m.reached(first, b.sinceEarly())
 			return nil
 		}

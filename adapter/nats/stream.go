@@ -30,24 +30,19 @@ func (b *Backend) openSpace(ctx context.Context) error {
 	if !newEnough(version) {
 		return no("the server is version %q, at least %d.%d is needed for steps that are whole", version, leastMajor, leastMinor)
 	}
-	if name := b.conn.ConnectedClusterName(); name != "" {
-		return no("the server is one of cluster %q: what is asked of its servers may be behind, and what is signalled at one be heard late at others; name a server that stands alone", name)
-	}
+	b.cluster = b.conn.ConnectedClusterName()
 	if n := b.conn.MaxPayload(); n < leastPayload {
 		return no("the server takes messages of %d bytes at most, %d are needed: raise max_payload", n, leastPayload)
 	}
-	info, err := b.tellTime(ctx)
-	if e, ok := errors.AsType[*apiError](err); ok && e.ErrCode == codeStreamNotFound {
-		if err := b.makeStream(ctx); err != nil {
-			return b.fail(ctx, "open: make the stream "+b.space.stream, err, false)
-		}
-		info, err = b.tellTime(ctx)
-	}
-	if errors.Is(err, errNoStream) {
+	info, err := b.findStream(ctx)
+	e, refused := errors.AsType[*apiError](err)
+	switch {
+	case errors.Is(err, errNoStream):
 		return no("JetStream is not enabled for this account: start the server with it")
-	}
-	if err != nil {
-		return b.fail(ctx, "open", err, false)
+	case refused && (e.ErrCode == codeNoPeers || e.ErrCode == codeNoReplicas):
+		return no("there are no %d servers to keep the namespace on (%s): add servers with JetStream, or open with fewer Replicas", b.copies, e.Description)
+	case err != nil:
+		return b.fail(ctx, "open: the stream "+b.space.stream, err, false)
 	}
 	c := &info.Config
 	switch {
@@ -55,9 +50,42 @@ func (b *Backend) openSpace(ctx context.Context) error {
 		return no("the stream %s lacks one of direct gets, atomic publishing, message TTLs and rollups, which this adapter makes it with", b.space.stream)
 	case !slices.Contains(c.Subjects, b.space.all()):
 		return no("the stream %s does not hold %s", b.space.stream, b.space.all())
+	case c.Replicas < b.copies:
+		return no("the stream %s has %d replicas, and %d are wanted: scale it by `nats stream edit`, or open with fewer Replicas", b.space.stream, c.Replicas, b.copies)
 	}
+	b.copies = c.Replicas
 	b.caps = b.capsOf(c.Storage)
 	return b.known(ctx)
+}
+
+// findStream returns when the stream is there, and makes it where there is none. What a cluster refuses because it is about to agree on
+// a leader, or has not heard of all its servers yet, is asked again.
+func (b *Backend) findStream(ctx context.Context) (*streamInfo, error) {
+	if b.copies = b.conf.Replicas; b.copies == 0 {
+		b.copies = 1
+		if b.cluster != "" {
+			b.copies = 3
+		}
+	}
+	for start := time.Now(); ; {
+		info, err := b.tellTime(ctx)
+		if e, ok := errors.AsType[*apiError](err); ok && e.ErrCode == codeStreamNotFound {
+			if err = b.makeStream(ctx); err == nil {
+				info, err = b.tellTime(ctx)
+			}
+		}
+		if err == nil && b.cluster != "" && info.Cluster.Leader == "" {
+			err = errNoLeader
+		}
+		e, refused := errors.AsType[*apiError](err)
+		again := passing(err) || errors.Is(err, errNoLeader) || refused && (e.ErrCode == codeNoPeers || e.ErrCode == codeStreamNotFound)
+		if !again || b.cluster == "" || time.Since(start) > b.conf.timeout() {
+			return info, err
+		}
+		if err := b.rest(ctx, 20*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // known returns when direct gets reach the stream, which is told of before it serves them.
@@ -65,15 +93,11 @@ func (b *Backend) known(ctx context.Context) error {
 	end := time.Now().Add(b.conf.timeout())
 	for {
 		_, err := b.cells(ctx, []string{b.space.topic("none")})
-		if !errors.Is(err, errNoStream) || time.Now().After(end) {
+		if !passing(err) || time.Now().After(end) {
 			return b.fail(ctx, "open", err, false)
 		}
-		t := time.NewTimer(20 * time.Millisecond)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return fmt.Errorf("nats: open: %w", context.Cause(ctx))
+		if err := b.rest(ctx, 20*time.Millisecond); err != nil {
+			return fmt.Errorf("nats: open: %w", err)
 		}
 	}
 }
@@ -99,7 +123,7 @@ func (b *Backend) makeStream(ctx context.Context) error {
 		"subjects":             []string{b.space.all()},
 		"retention":            "limits",
 		"storage":              "file",
-		"num_replicas":         1,
+		"num_replicas":         b.copies,
 		"discard":              "new", // a full store refuses; it forgets nothing
 		"max_consumers":        -1,
 		"max_msgs":             -1,

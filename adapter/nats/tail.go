@@ -247,21 +247,21 @@ func (tl *tail) take(c *chunk) {
 func (tl *tail) window() time.Duration { return max(tl.topic.Limits.Window, port.BatchWindow) }
 
 // sync reads the tail: all of it, or what was appended since.
-func (b *Backend) sync(ctx context.Context, topic string) error {
+func (b *Backend) sync(ctx context.Context, v *view, topic string) error {
 	tl := b.tail(topic)
 	tl.mu.Lock()
 	ready, head := tl.ready, tl.head
 	tl.mu.Unlock()
 	if !ready {
-		return b.loadTail(ctx, topic, tl)
+		return b.loadTail(ctx, v, topic, tl)
 	}
 	for first := true; ; first = false {
-		list, more, err := b.chunks(ctx, topic, directGet{Seq: head + 1})
+		list, more, err := v.chunks(ctx, topic, directGet{Seq: head + 1})
 		if err != nil {
 			return err
 		}
 		if first && len(list) == 0 {
-			return b.loadTail(ctx, topic, tl) // nobody has appended: it is another log, or one that lost its end
+			return b.loadTail(ctx, v, topic, tl) // nobody has appended: it is another log, or one that lost its end
 		}
 		tl.mu.Lock()
 		for _, c := range list {
@@ -276,17 +276,21 @@ func (b *Backend) sync(ctx context.Context, topic string) error {
 		tl.mu.Unlock()
 		switch {
 		case !ready:
-			return b.loadTail(ctx, topic, tl)
+			return b.loadTail(ctx, v, topic, tl)
 		case done:
 			return nil
 		}
 	}
 }
 
-// loadTail reads the record of the topic, the end of its log, and the IDs of the window. The record is read first: a change of
-// it after that has its chunk behind the end that is read then.
-func (b *Backend) loadTail(ctx context.Context, topic string, tl *tail) error {
-	found, err := b.cells(ctx, []string{b.space.topic(topic), b.space.removed(topic)})
+// loadTail reads the end of the log, the record of its topic, and the IDs of the window. The end is read first: a change of the record
+// after that has its chunk behind that end, so that whoever appends there meets it.
+func (b *Backend) loadTail(ctx context.Context, v *view, topic string, tl *tail) error {
+	end, err := v.lastChunk(ctx, topic)
+	if err != nil {
+		return err
+	}
+	found, err := v.cells(ctx, []string{b.space.topic(topic), b.space.removed(topic)})
 	if err != nil {
 		return err
 	}
@@ -305,12 +309,8 @@ func (b *Backend) loadTail(ctx context.Context, topic string, tl *tail) error {
 		}
 		fresh.lost = *x
 	}
-	end, err := b.lastChunk(ctx, topic)
-	if err != nil {
-		return err
-	}
 	if end != nil {
-		if err := b.loadIDs(ctx, topic, &fresh, end); err != nil {
+		if err := b.loadIDs(ctx, v, topic, &fresh, end); err != nil {
 			return err
 		}
 	}
@@ -321,12 +321,12 @@ func (b *Backend) loadTail(ctx context.Context, topic string, tl *tail) error {
 }
 
 // loadIDs reads the chunks of the window up to the end of the log.
-func (b *Backend) loadIDs(ctx context.Context, topic string, tl *tail, end *chunk) error {
+func (b *Backend) loadIDs(ctx context.Context, v *view, topic string, tl *tail, end *chunk) error {
 	window := tl.window()
 	early, _ := b.clock.now()
 	from := early.Add(-window)
 	for q := (directGet{From: &from}); end.at.After(from); {
-		list, more, err := b.chunks(ctx, topic, q)
+		list, more, err := v.chunks(ctx, topic, q)
 		if err != nil {
 			return err
 		}

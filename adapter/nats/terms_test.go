@@ -102,6 +102,13 @@ func TestTermsNeverOverlapAndTokensOnlyGrowThroughCutsStopsAndKills(t *testing.T
 	}
 	stop()
 	wg.Wait()
+	e.judge()
+}
+
+// judge fails where terms overlap, or tokens do not grow.
+func (e *election) judge() {
+	t := e.t
+	t.Helper()
 	if len(e.reigns) < 5 {
 		t.Errorf("%d terms, at least 5 were meant to be", len(e.reigns))
 	}

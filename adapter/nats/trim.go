@@ -169,7 +169,11 @@ func (w *trimming) pass(c *chunk) bool {
 // sweep deletes the records of the log that nobody asks for any more. Those of the window stay: they tell which IDs are known.
 // The last one stays always: it is where the log goes on.
 func (b *Backend) sweep(ctx context.Context, topic string) error {
-	found, err := b.cells(ctx, []string{b.space.topic(topic), b.space.log(topic)})
+	v, err := b.look(ctx)
+	if err != nil {
+		return b.fail(ctx, "trim", err, false)
+	}
+	found, err := v.cells(ctx, []string{b.space.topic(topic), b.space.log(topic)})
 	if err != nil {
 		return b.fail(ctx, "trim", err, false)
 	}
@@ -186,7 +190,7 @@ func (b *Backend) sweep(ctx context.Context, topic string) error {
 	before = min(before, end.seq)
 	early, _ := b.clock.now()
 	from := early.Add(-2*max(s.Limits.Window, port.BatchWindow) - time.Second)
-	list, _, err := b.chunks(ctx, topic, directGet{From: &from, Batch: 1})
+	list, _, err := v.chunks(ctx, topic, directGet{From: &from, Batch: 1})
 	if err != nil {
 		return b.fail(ctx, "trim", err, false)
 	}

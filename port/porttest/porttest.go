@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/musterhq/muster/port"
 )
@@ -25,6 +26,9 @@ type Suite struct {
 	OpenClear func(t *testing.T, namespace string) port.Backend
 	// Bubble runs each case in a bubble of testing/synctest; default false: in real time, many cases at once.
 	Bubble bool
+	// Slack is what the backend, and the machine under it, may take between two calls where loans, leases and delays run meanwhile;
+	// default 1 s. A case that waits for their ends takes a few times as long.
+	Slack time.Duration
 }
 
 // Run proves the backend that s opens, with one subtest for each case.
@@ -56,7 +60,7 @@ const sideBySide = 24
 
 // prove runs one case and reports what it found, with its rule.
 func (s Suite) prove(t *testing.T, r rule) {
-	h := house{open: s.Open, openClear: s.OpenClear, t: t, bubble: s.Bubble}
+	h := house{open: s.Open, openClear: s.OpenClear, t: t, bubble: s.Bubble, slack: s.Slack}
 	for _, f := range r.try(t.Context(), h) {
 		t.Errorf("%s\n\trule: %s", f, r.text)
 	}
@@ -85,6 +89,7 @@ type house struct {
 	t               *testing.T
 	open, openClear func(t *testing.T, namespace string) port.Backend
 	bubble          bool
+	slack           time.Duration // 0: the default
 }
 
 // try runs the case and returns what it found. It does not fail the test that opens the processes, so that a test may look at a

@@ -101,7 +101,7 @@ func retainBytes(t *trial) {
 func retainAge(t *trial) {
 	t.b.write(numbered("orders", 3)...)
 	first, second := t.b.offset("orders", number(0)), t.b.offset("orders", number(1))
-	t.b.declare(port.Topic{Name: "orders", MaxAge: t.unit})
+	t.b.declare(port.Topic{Name: "orders", MaxAge: t.unit + t.slack})
 	t.trimmed("orders")
 	t.eventually("entries over their age are removed", func() (bool, string) {
 		now, ok := t.oldest("orders")

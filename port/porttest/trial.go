@@ -2,6 +2,7 @@ package porttest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -46,7 +47,7 @@ func newTrial(ctx context.Context, h house) *trial {
 	if h.bubble {
 		most, grain = 1000*time.Hour, 0
 	}
-	t := &trial{house: h, space: strings.ToLower(rand.Text()[:16]), long: 10 * time.Minute, slack: time.Second, grain: grain}
+	t := &trial{house: h, space: strings.ToLower(rand.Text()[:16]), long: 10 * time.Minute, slack: cmp.Or(h.slack, time.Second), grain: grain}
 	t.ctx, t.end = context.WithTimeoutCause(ctx, most, errTooLong)
 	return t
 }
@@ -62,7 +63,7 @@ func (t *trial) play(run func(*trial)) {
 		t.unit = max(t.caps.MinLoan, t.caps.MinTTL, t.caps.DelayResolution, 100*time.Millisecond)
 		t.lent = t.unit + t.slack
 		t.quiet = max(100*time.Millisecond, 2*t.caps.DelayResolution)
-		t.patience = 30*time.Second + 10*t.unit
+		t.patience = 30*t.slack + 10*t.unit
 		run(t)
 	}()
 	<-done
