@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	client "github.com/nats-io/nats.go"
-
 	"github.com/musterhq/muster/adapter/nats"
 	"github.com/musterhq/muster/internal/testserver"
 	"github.com/musterhq/muster/port"
@@ -107,7 +105,10 @@ func TestTheClusterGoesOnWhileAServerStandsStillAndThatOneTellsNothingOfThePast(
 	k := testserver.NewNATSCluster(t, natsServer(t))
 	c := nats.Config{URL: k.Nodes[0].URL(), Timeout: patient}
 	first := open(t, c)
-	leader, slow := answering(t, k)
+	leader, slow := k.Leader("muster_muster"), k.Nodes[2]
+	if slow == leader {
+		slow = k.Nodes[1]
+	}
 	near, far := open(t, nats.Config{URL: leader.URL(), Timeout: patient}), open(t, nats.Config{URL: slow.URL(), Timeout: patient})
 	ctx := t.Context()
 	g := port.Group{Topic: "orders", Name: "workers", Consumer: "c1", Loan: time.Hour}
@@ -152,37 +153,6 @@ func TestTheClusterGoesOnWhileAServerStandsStillAndThatOneTellsNothingOfThePast(
 			t.Fatalf("read through a server that was behind: %d entries, want %d", n, 50*(round+1))
 		}
 	}
-}
-
-// answering returns the leader of the stream, and another server that answers direct gets from its own replica: servers begin with that
-// some seconds after the stream was made.
-func answering(t *testing.T, k *testserver.NATSCluster) (leader, replica *testserver.Server) {
-	t.Helper()
-	replica = k.Nodes[2]
-	if k.Leader("muster_muster") == replica {
-		replica = k.Nodes[1]
-	}
-	conn, err := client.Connect(replica.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	eventually(t, "a replica answers by itself", func() error {
-		for _, s := range k.Nodes {
-			if s != replica {
-				s.Pause()
-			}
-		}
-		_, err := conn.Request("$JS.API.DIRECT.GET.muster_muster", []byte(`{"multi_last":["muster.muster.s.>"]}`), time.Second)
-		for _, s := range k.Nodes {
-			s.Resume()
-		}
-		return err
-	})
-	if leader = k.Leader("muster_muster"); leader == replica {
-		t.Fatal("the replica leads now")
-	}
-	return leader, replica
 }
 
 // entries counts what a topic has.
