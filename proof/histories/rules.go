@@ -21,9 +21,9 @@ func (r Rules) Model() porcupine.Model {
 	return porcupine.Model{
 		Init:      func() any { return state{} },
 		Partition: r.parts,
-		Equal:     func(a, b any) bool { return a.(state).equal(b.(state)) },
+		Equal:     func(a, b any) bool { return as[state](a).equal(as[state](b)) },
 		Step: func(now, input, _ any) (bool, any) {
-			s, a := now.(state), input.(Act)
+			s, a := as[state](now), as[Act](input)
 			switch a.What {
 			case Queues, Leaves:
 				return s.queued(a)
@@ -40,14 +40,20 @@ func (r Rules) Model() porcupine.Model {
 			return s.touch(a)
 		},
 		DescribeOperation: func(input, _ any) string {
-			a, ok := input.(Act)
-			if !ok {
-				return "" // of a note that the picture makes
-			}
+			a := as[Act](input)
 			return fmt.Sprintf("%s: %s %s %d %q %s sure %t shared %t", a.Who, a.What, a.Fence, a.Token, a.Value, a.Got, a.Sure, a.Shared)
 		},
 		DescribeState: func(s any) string { return fmt.Sprintf("%+v", s) },
 	}
+}
+
+// as is what porcupine hands back, the zero value where it has nothing.
+func as[T any](v any) T {
+	t, ok := v.(T)
+	if !ok {
+		return *new(T)
+	}
+	return t
 }
 
 // parts are a history's, each of which is linearizable alone: what concerns one slot each, and, where there are several, that they are not
@@ -59,7 +65,7 @@ func (r Rules) parts(history []porcupine.Operation) [][]porcupine.Operation {
 	var many []porcupine.Operation
 	slots := map[string][]porcupine.Operation{}
 	for _, op := range history {
-		a := op.Input.(Act)
+		a := as[Act](op.Input)
 		slots[a.Fence] = append(slots[a.Fence], op)
 		if a.What == Begins || a.What == Ends {
 			op.Input = Act{What: a.What, Who: a.Who}
