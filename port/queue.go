@@ -38,7 +38,8 @@ type Queue interface {
 	// then takes what is there. Messages of one topic that were handed out before to nobody come in the order of the log. Those that
 	// come again come as they become due; which of several that are due at the same time comes first is not promised. A
 	// message whose ID the group remembers is acknowledged and not handed out. [ErrLost] when the group does not exist
-	// (any more): it is never made anew by itself.
+	// (any more): it is never made anew by itself. What it
+	// returns is the caller's; where g.Into is given it may stand there, and only another Fetch with the same Into writes to it again.
 	Fetch(ctx context.Context, g Group, limit int) ([]Delivery, error)
 
 	// Extend makes each loan last for g.Loan from now. It answers one error for each hold, in order: [ErrStale] when the

@@ -39,10 +39,23 @@ func (k *kept) add(ms []port.Message) {
 		for ; n < len(ms) && n < blockMessages && size+len(ms[n].Body) <= blockBytes; n++ {
 			size += len(ms[n].Body)
 		}
-		k.addBlock(ms[:n])
+		if n == 1 {
+			k.addOne(&ms[0])
+		} else {
+			k.addBlock(ms[:n])
+		}
 		k.bytes += int64(size)
 		ms = ms[n:]
 	}
+}
+
+// addOne keeps a message that has a block of its own.
+func (k *kept) addOne(m *port.Message) {
+	if m.Topic != k.topic || m.Group != "" {
+		k.topic = ""
+	}
+	k.entries = append(k.entries, entry{block: uint32(len(k.blocks)), idLen: uint16(len(m.ID)), keyLen: uint16(len(m.Key)), size: uint32(len(m.Body))})
+	k.blocks = append(k.blocks, &block{text: m.ID + m.Key, bodies: bytes.Clone(m.Body)})
 }
 
 // addBlock keeps messages that share a block.
@@ -63,18 +76,16 @@ func (k *kept) addBlock(ms []port.Message) {
 		k.text = append(append(k.text, m.ID...), m.Key...)
 		body += len(m.Body)
 	}
-	b := &block{text: ms[0].ID} // which nobody can change
-	if len(k.text) > len(b.text) {
-		b.text = string(k.text)
-	}
-	if body > 0 {
-		b.bodies = bytes.Join(bodies[:len(ms)], nil)
-	}
-	k.blocks = append(k.blocks, b)
+	k.blocks = append(k.blocks, &block{text: string(k.text), bodies: bytes.Join(bodies[:len(ms)], nil)})
 }
 
-// some are the entries from one to another.
-func (k *kept) some(from, to int) kept { return kept{entries: k.entries[from:to], blocks: k.blocks} }
+// some are the entries from one to another; nothing is kept in nil.
+func (k *kept) some(from, to int) kept {
+	if k == nil {
+		return kept{}
+	}
+	return kept{entries: k.entries[from:to], blocks: k.blocks}
+}
 
 // single is the entry at i by itself.
 func (k *kept) single(i int) single {

@@ -48,15 +48,17 @@ const settledTogether = 256
 // settleSome settles the list, of at most settledTogether. What can be found out about it without the lock is.
 func (c call) settleSome(g *port.Group, list []port.Settlement, errs []error) {
 	var loans [settledTogether]loanID
-	k := c.b.room() // for the messages of all steps
-	defer c.b.giveBack(k)
+	var k *kept // of the messages of all steps, where there are any
 	for i := range list {
 		if errs[i] = c.checkSettlement(g, &list[i]); errs[i] == nil {
 			loans[i] = loanOf(list[i].Receipt)
-			k.add(list[i].Then.Messages)
+			k = c.keep(k, list[i].Then.Messages)
 		}
 	}
 	next := 0
+	if k != nil {
+		defer c.b.giveBack(k)
+	}
 	s := c.b.space
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,6 +71,18 @@ func (c call) settleSome(g *port.Group, list []port.Settlement, errs []error) {
 		}
 	}
 	s.flush(now)
+}
+
+// keep keeps ms in k, too, which is nil until there is something to keep.
+func (c call) keep(k *kept, ms []port.Message) *kept {
+	if len(ms) == 0 {
+		return k
+	}
+	if k == nil {
+		k = c.b.room()
+	}
+	k.add(ms)
+	return k
 }
 
 // checkSettlement refuses a settlement that cannot be.
@@ -170,7 +184,8 @@ func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settleme
 	if want.Remember > 0 {
 		remember = now.after(want.Remember)
 	}
-	plain, repeats := m.Then.IsZero(), false
+	plain := m.Then.IsZero()
+	var repeats bool
 	switch {
 	case plain && remember > 0:
 		repeats = !g.known.add(g.id(it), now.ns, remember)
