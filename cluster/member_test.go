@@ -116,6 +116,42 @@ func TestARestartIsANewIncarnationAndItsPredecessorHasLeft(t *testing.T) {
 	})
 }
 
+// A successor releases the farewell and then takes the place, and a watcher looks in between.
+func TestWhoLooksWhileASuccessorComesSeesThatItsPredecessorLeft(t *testing.T) {
+	bubble(t, func(t *testing.T, b *memory.Backend) {
+		news := newLines()
+		leave := join(t, b, news, Member{ID: "a"})
+		blind, c := watched(b) // hears nothing of the farewell
+		var deaf atomic.Bool
+		c.set(func(op memory.Op) memory.Fault {
+			if deaf.Load() && op.Name == "holders" && op.Point == memory.Before {
+				return memory.Fault{Err: errNet}
+			}
+			return memory.Fault{}
+		})
+		watching(t, blind, news)
+		deaf.Store(true)
+		leave()
+		synctest.Wait()
+		next, slow := watched(b)
+		slow.set(func(op memory.Op) memory.Fault {
+			if op.Name == "release" && op.Point == memory.After {
+				deaf.Store(false)
+				return memory.Fault{Delay: 6 * time.Second} // longer than a third of the TTL
+			}
+			return memory.Fault{}
+		})
+		background(t, func(ctx context.Context) { _ = Join(ctx, next, Member{ID: "a", Log: quiet}) })
+		<-time.After(time.Minute)
+		news.mu.Lock()
+		defer news.mu.Unlock()
+		all := strings.Join(news.all, ", ")
+		if strings.Contains(all, "expired") || strings.Count(all, "joined") != 2 || strings.Count(all, "left") != 1 {
+			t.Errorf("told %q", all)
+		}
+	})
+}
+
 // Hints may be lost, all of them; and a watcher that looks once in a third of the TTL still tells left from expired.
 func TestWithoutAnyHintLeftIsToldFromExpired(t *testing.T) {
 	bubble(t, func(t *testing.T, b *memory.Backend) {

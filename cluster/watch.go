@@ -61,6 +61,7 @@ func Watch(ctx context.Context, l port.Leases) (iter.Seq2[Event, error], error) 
 	return func(yield func(Event, error) bool) {
 		var old roll
 		see := func(now roll) bool {
+			now.keep(old, time.Now())
 			for _, e := range old.events(now) {
 				if !yield(e, nil) {
 					return false
@@ -82,10 +83,12 @@ type entry struct {
 	member Member
 	left   bool
 	chain  uint64
+	until  time.Time // it cannot have expired before that
 }
 
 // look calls the roll, and says when to do so again.
 func look(ctx context.Context, l port.Leases) (roll, time.Duration, error) {
+	at := time.Now()
 	held, err := l.Holders(ctx, kindMember+".")
 	if err != nil {
 		return nil, 0, fmt.Errorf("cluster: members: %w", err)
@@ -94,12 +97,22 @@ func look(ctx context.Context, l port.Leases) (roll, time.Duration, error) {
 	for _, h := range held {
 		n := noteOf(h)
 		m := member(h, n)
-		r[m.ID] = entry{member: m, left: n.Left != "", chain: n.Chain}
+		r[m.ID] = entry{member: m, left: n.Left != "", chain: n.Chain, until: at.Add(h.TTL - h.TTL/50)}
 		if m.TTL > 0 {
 			wait = min(wait, m.TTL/3)
 		}
 	}
 	return r, max(wait, time.Millisecond), nil
+}
+
+// keep takes over from old whoever is gone and cannot have expired yet: a successor has released the farewell, and is about to say whose
+// place it takes.
+func (now roll) keep(old roll, at time.Time) {
+	for id, was := range old {
+		if _, there := now[id]; !there && !was.left && at.Before(was.until) {
+			now[id] = was
+		}
+	}
 }
 
 // events is what happened from old to now, by ID.
