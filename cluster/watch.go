@@ -61,7 +61,7 @@ func Watch(ctx context.Context, l port.Leases) (iter.Seq2[Event, error], error) 
 	return func(yield func(Event, error) bool) {
 		var old roll
 		see := func(now roll) bool {
-			now.keep(old, time.Now())
+			old.keepIn(now, time.Now())
 			for _, e := range old.events(now) {
 				if !yield(e, nil) {
 					return false
@@ -105,9 +105,9 @@ func look(ctx context.Context, l port.Leases) (roll, time.Duration, error) {
 	return r, max(wait, time.Millisecond), nil
 }
 
-// keep takes over from old whoever is gone and cannot have expired yet: a successor has released the farewell, and is about to say whose
-// place it takes.
-func (now roll) keep(old roll, at time.Time) {
+// keepIn takes over into now whoever is gone from there and cannot have expired yet: a successor has released the farewell, and is about to
+// say whose place it takes.
+func (old roll) keepIn(now roll, at time.Time) {
 	for id, was := range old {
 		if _, there := now[id]; !there && !was.left && at.Before(was.until) {
 			now[id] = was
