@@ -97,13 +97,14 @@ func TestALostAnswerIsUncertainAndARepetitionSettlesIt(t *testing.T) {
 	}
 	wantIDs(t, b, "orders", "1")
 
+	write(t, b, message("orders.out", "first"))
 	got := fetch(t, b, g, 1)
 	emit := port.Settlement{Receipt: got[0].Receipt, Then: port.Batch{Messages: []port.Message{message("orders.out", "o")}}}
 	p.BlackHoleDown()
 	wantError(t, "settle", b.Settle(ctx, g, emit)[0], port.ErrUncertain, p.Addr())
 	p.Restore()
 	wantError(t, "the settlement again", insist(r, "the settlement again", func() error { return b.Settle(ctx, g, emit)[0] }), port.ErrStale)
-	wantIDs(t, b, "orders.out", "o")
+	wantIDs(t, b, "orders.out", "first", "o")
 
 	write(t, b, message("orders", "0"))
 	p.BlackHoleDown()

@@ -196,7 +196,9 @@ func (l *loan) again(r *reply, era string) port.Delivery {
 	first, err := millis(state[7])
 	r.note(err)
 	d.FirstAt, d.Reason = first, state[8]
-	if !addressed {
+	if addressed {
+		d.Message.Group = l.group.Name
+	} else {
 		d.Offset = place{era, ms, name}.offset()
 	}
 	return d
