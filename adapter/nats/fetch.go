@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -46,7 +47,7 @@ func (b *Backend) fetchOnce(ctx context.Context, g port.Group, limit int) ([]por
 	o := &op{what: "fetch", weight: limit + 8, decide: f.decide}
 	if err := b.groupLane(g.Topic, g.Name).do(ctx, o); err != nil {
 		if o.state.Load() == taken && ctx.Err() != nil {
-			b.handBack(ctx, f, o)
+			b.handBack(f, o)
 		}
 		return nil, 0, err
 	}
@@ -72,30 +73,39 @@ func (b *Backend) fetchOnce(ctx context.Context, g port.Group, limit int) ([]por
 // patience is how long a Fetch whose ctx has ended waits for what was being handed out to it, to hand it back.
 const patience = time.Second
 
-// handBack releases what was lent to a caller that has stopped waiting for it: before its Fetch returns as a rule, and beside it
-// where the server is slow.
-func (b *Backend) handBack(ctx context.Context, f *fetching, o *op) {
+// handBack releases what was lent to a caller that has stopped waiting for it: before its Fetch returns as a rule, and beside it, or
+// while Close waits for it, where the server is slow.
+func (b *Backend) handBack(f *fetching, o *op) {
+	done := make(chan struct{})
+	b.mu.Lock()
+	b.handing[done] = true
+	b.mu.Unlock()
+	end := func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.handing, done)
+		close(done)
+	}
+	if !b.begin(func() {
+		defer end()
+		select {
+		case <-o.done:
+			b.release(f, o)
+		case <-b.ctx.Done():
+		}
+	}) {
+		end()
+	}
 	t := time.NewTimer(patience)
 	defer t.Stop()
 	select {
-	case <-o.done:
-		within, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), patience, errSilent)
-		defer cancel()
-		b.release(within, f, o)
-	case <-b.ctx.Done():
+	case <-done:
 	case <-t.C:
-		b.begin(func() {
-			select {
-			case <-o.done:
-				b.release(b.ctx, f, o)
-			case <-b.ctx.Done():
-			}
-		})
 	}
 }
 
 // release gives back what a round has lent. What cannot be given back comes back when its loan ends, as that of a consumer that died.
-func (b *Backend) release(ctx context.Context, f *fetching, o *op) {
+func (b *Backend) release(f *fetching, o *op) {
 	if o.err != nil || f.err != nil || len(f.list) == 0 {
 		return
 	}
@@ -104,7 +114,25 @@ func (b *Backend) release(ctx context.Context, f *fetching, o *op) {
 		list[i] = port.Settlement{Receipt: f.list[i].Receipt, Verdict: port.Release}
 	}
 	b.counts.fetched.Add(int64(len(list)))
-	_ = b.Settle(ctx, *f.g, list...)
+	for errors.Is(errors.Join(b.Settle(b.ctx, *f.g, list...)...), port.ErrUncertain) && b.ctx.Err() == nil {
+		continue // what was given back is stale by now
+	}
+}
+
+// handedBack waits for what is being handed back, for as long as one answer may take.
+func (b *Backend) handedBack() {
+	b.mu.Lock()
+	all := slices.Collect(maps.Keys(b.handing))
+	b.mu.Unlock()
+	t := time.NewTimer(b.conf.timeout())
+	defer t.Stop()
+	for _, done := range all {
+		select {
+		case <-done:
+		case <-t.C:
+			return
+		}
+	}
 }
 
 // fetching is one Fetch under way.

@@ -49,7 +49,8 @@ type Backend struct {
 	memories  map[uint64]*memory // of groups, by number
 	listeners map[*listener]*client.Subscription
 	subs      []*client.Subscription
-	written   map[string]bool // topics that were appended to since they were last trimmed
+	handing   map[chan struct{}]bool // what fetches that were given up hand back; closed when it is done
+	written   map[string]bool        // topics that were appended to since they were last trimmed
 }
 
 var _ port.Backend = (*Backend)(nil)
@@ -74,6 +75,7 @@ func newBackend(ctx context.Context, c Config) *Backend {
 		conn: c.Conn, where: "own connection", conf: c, space: spaceOf(c.namespace()), process: rand.Text(),
 		declared: map[string]port.Topic{}, tails: map[string]*tail{}, lanes: map[string]*lane{}, seen: map[string]sighting{}, memories: map[uint64]*memory{},
 		listeners: map[*listener]*client.Subscription{}, written: map[string]bool{},
+		handing: map[chan struct{}]bool{},
 	}
 	b.bells = &bells{b: b, by: map[string]chan struct{}{}}
 	b.turns = &turns{b: b, by: map[string]turn{}}
@@ -117,9 +119,11 @@ func (b *Backend) start(ctx context.Context) (*Backend, error) {
 // Caps tells what this backend promises; docs/nats.md says what it depends on.
 func (b *Backend) Caps() port.Caps { return b.caps }
 
-// Close ends every waiting call with ErrClosed, waits for what this backend does beside them, and closes the connection and the
+// Close lets what fetches that were given up have lent be handed back, for as long as the timeout of an answer, then ends every
+// waiting call with ErrClosed, waits for what this backend does beside them, and closes the connection and the
 // server that were started here. A connection that the caller brought stays open.
 func (b *Backend) Close() error {
+	b.handedBack()
 	b.mu.Lock()
 	b.cancel()
 	for l := range b.listeners {

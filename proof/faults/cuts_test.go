@@ -114,7 +114,7 @@ func unreached(err error) bool {
 }
 
 // patience is how long these wait for an answer.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // attempt is a process of the flow, which starts again when it could not reach the server at its start, until ctx ends.
 func attempt(ctx context.Context, url, namespace string) error {
