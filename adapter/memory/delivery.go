@@ -30,6 +30,9 @@ func (p *parcel) grow(n int, into []port.Delivery) {
 	p.labels = slices.Grow(p.labels[:0], n)
 }
 
+// holds reports whether there is room for n deliveries. Memory that was given may have room for more of them than there are labels.
+func (p *parcel) holds(n int) bool { return n <= min(cap(p.list), cap(p.labels)) }
+
 // name writes the receipts and offsets.
 func (p *parcel) name() {
 	p.text = slices.Grow(p.text[:0], len(p.list)*(receiptLen+offsetLen))

@@ -48,7 +48,7 @@ func (c call) fill(out *parcel, want *port.Group, limit int) error {
 		if g.topic.promote(now) {
 			s.touch(g.topic)
 		}
-		if n := g.expects(limit, now); n > cap(out.list) {
+		if n := g.expects(limit, now); !out.holds(n) {
 			s.flush(now)
 			s.mu.Unlock()
 			out.grow(n, want.Into) // others do not wait for memory
