@@ -37,7 +37,7 @@ func TestABackendOnAClusterKeepsTheContract(t *testing.T) {
 
 func TestNothingIsLostOrDoneTwiceWhenTheLeaderOfTheStreamIsStoppedOrKilled(t *testing.T) {
 	k := testserver.NewNATSCluster(t, natsServer(t))
-	b := &bout{t: t, url: k.URL(), writers: 4, each: 100}
+	b := &bout{t: t, url: k.URL(), writers: 4, each: 80}
 	b.run(4, func(n int) {
 		leader := k.Leader("muster_bout")
 		before := b.done()

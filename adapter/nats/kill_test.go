@@ -19,9 +19,47 @@ type bout struct {
 	t       *testing.T
 	url     string
 	writers int
-	each    int
-	wg      sync.WaitGroup
-	done    func() int // messages that were handled, or -1
+	each    int        // messages that are handled between two breaks, at least
+	handled func() int // messages that were handled, or -1
+
+	mu      sync.Mutex
+	more    sync.Cond
+	begun   int // messages that are written or were
+	allowed int
+	over    bool
+}
+
+// done counts the messages that were handled, and has more written than that: whoever waits for one more does not wait in vain.
+func (b *bout) done() int {
+	n := b.handled()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.allowed = max(b.allowed, n+2*b.each)
+	b.more.Broadcast()
+	return n
+}
+
+// next waits until one more may be written. It returns false when the bout is over.
+func (b *bout) next() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.begun >= b.allowed && !b.over {
+		b.more.Wait()
+	}
+	if b.over {
+		return false
+	}
+	b.begun++
+	return true
+}
+
+// end lets no more be written, and returns how many were begun.
+func (b *bout) end() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = true
+	b.more.Broadcast()
+	return b.begun
 }
 
 func (b *bout) open() *nats.Backend {
@@ -31,8 +69,8 @@ func (b *bout) open() *nats.Backend {
 // write repeats each step under its ID until its outcome is known.
 func (b *bout) write(ctx context.Context, w int) {
 	back := b.open()
-	for i := range b.each {
-		id := fmt.Sprintf("w%d.%03d", w, i)
+	for i := 0; b.next(); i++ {
+		id := fmt.Sprintf("w%d.%05d", w, i)
 		step := port.Batch{
 			ID:       id,
 			Messages: []port.Message{{Topic: "orders.in", ID: id, Body: []byte(id)}},
@@ -96,13 +134,8 @@ func (b *bout) run(breaks int, breakIt func(n int)) {
 	}
 	ctx, stop := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer stop()
-	for w := range b.writers {
-		b.wg.Go(func() { b.write(ctx, w) })
-	}
-	for n := range 3 {
-		b.wg.Go(func() { b.work(ctx, n) })
-	}
-	b.done = func() int {
+	b.more.L = &b.mu
+	b.handled = func() int {
 		n := 0
 		for _, err := range first.Keys(ctx, "orders/done/*") {
 			if err != nil {
@@ -112,14 +145,25 @@ func (b *bout) run(breaks int, breakIt func(n int)) {
 		}
 		return n
 	}
-	all := b.writers * b.each
-	for n := 1; n <= breaks; n++ {
-		b.await("some of the work is done", n*all/(breaks+2))
-		breakIt(n)
+	var writers, workers sync.WaitGroup
+	defer b.end()
+	for w := range b.writers {
+		writers.Go(func() { b.write(ctx, w) })
 	}
+	for n := range 3 {
+		workers.Go(func() { b.work(ctx, n) })
+	}
+	done := 0
+	for n := 1; n <= breaks; n++ {
+		b.await("some of the work is done", done+b.each)
+		breakIt(n)
+		done = b.done()
+	}
+	all := b.end()
+	writers.Wait()
 	b.await("all of the work is done", all)
 	stop()
-	b.wg.Wait()
+	workers.Wait()
 	b.count(first, all)
 }
 
@@ -163,7 +207,7 @@ func (b *bout) count(back *nats.Backend, all int) {
 
 func TestNothingIsLostOrDoneTwiceWhenTheServerIsKilled(t *testing.T) {
 	s := newProcess(t)
-	b := &bout{t: t, url: s.url(), writers: 4, each: 150}
+	b := &bout{t: t, url: s.url(), writers: 4, each: 120}
 	b.run(4, func(int) {
 		s.kill()
 		s.start()
