@@ -58,7 +58,7 @@ func (k *NATSCluster) URL() string {
 func (k *NATSCluster) AwaitWhole() {
 	k.t.Helper()
 	for _, s := range k.Nodes {
-		k.until("the cluster is whole", func(ctx context.Context) error {
+		until(k.t, "the cluster is whole", func(ctx context.Context) error {
 			var info struct {
 				Meta struct {
 					Leader string `json:"leader"`
@@ -80,7 +80,7 @@ func (k *NATSCluster) AwaitWhole() {
 func (k *NATSCluster) Leader(stream string) *Server {
 	k.t.Helper()
 	var leader *Server
-	k.until("stream "+stream+" has a leader", func(ctx context.Context) error {
+	until(k.t, "stream "+stream+" has a leader", func(ctx context.Context) error {
 		leader = nil
 		for _, s := range k.Nodes {
 			if s.Pid() == 0 {
@@ -124,26 +124,6 @@ func leaderOf(ctx context.Context, s *Server, stream string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("server %s does not know stream %s", s.natsName(), stream)
-}
-
-// until tries until try answers nil.
-func (k *NATSCluster) until(what string, try func(ctx context.Context) error) {
-	k.t.Helper()
-	ctx, stop := context.WithTimeout(k.t.Context(), startTime)
-	defer stop()
-	tick := time.NewTicker(askEvery * 10)
-	defer tick.Stop()
-	for {
-		err := try(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			k.t.Fatalf("testserver: %s: not within %v: %v", what, startTime, err)
-		}
-	}
 }
 
 type natsServer struct {

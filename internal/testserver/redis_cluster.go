@@ -3,6 +3,8 @@
 package testserver
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,8 +12,11 @@ import (
 	"testing"
 )
 
-// slots is how many hash slots a cluster of Redis has.
-const slots = 16384
+// slots is how many hash slots a cluster of Redis has, masters how many masters one of these has.
+const (
+	slots   = 16384
+	masters = 3
+)
 
 // RedisCluster is a cluster of three masters with one replica each.
 type RedisCluster struct {
@@ -26,7 +31,6 @@ func NewRedisCluster(t testing.TB, c RedisConfig) *RedisCluster {
 	if c.Password != "" || c.ReplicaOf != nil {
 		t.Fatalf("testserver: a cluster has no password, and its replicas are set up by itself")
 	}
-	const masters = 3
 	k := &RedisCluster{t: t}
 	buses := make([]string, 2*masters)
 	for i := range buses {
@@ -68,33 +72,68 @@ func (k *RedisCluster) URL() string {
 	return "redis://" + k.Nodes[0].known() + "?addr=" + k.Nodes[1].known() + "&addr=" + k.Nodes[2].known()
 }
 
-// AwaitWhole returns when every running node serves all slots, and the running replicas follow their masters.
+// AwaitWhole returns when every running node serves all slots, as many masters run as were set up, and the other nodes that run follow
+// one: where a master was killed, another has taken its place.
 func (k *RedisCluster) AwaitWhole() {
 	k.t.Helper()
-	for _, s := range k.Nodes {
-		if s.Pid() == 0 {
-			continue
+	until(k.t, "the cluster is whole", func(ctx context.Context) error {
+		running := 0
+		for _, s := range k.Nodes {
+			if s.Pid() == 0 {
+				continue
+			}
+			if err := says(ctx, s, "CLUSTER INFO", "cluster_state:ok", fmt.Sprintf("cluster_slots_ok:%d", slots)); err != nil {
+				return err
+			}
+			if says(ctx, s, "INFO replication", "role:master") == nil {
+				running++
+			} else if err := says(ctx, s, "INFO replication", "role:slave", "master_link_status:up"); err != nil {
+				return err
+			}
 		}
-		await(k.t, "the cluster serves all slots", s.Addr(), has("cluster_state:ok"), "CLUSTER", "INFO")
-		await(k.t, "a replica follows its master", s.Addr(), func(answer string) bool {
-			return has("role:master")(answer) || has("master_link_status:up")(answer)
-		}, "INFO", "replication")
-	}
+		if running != masters {
+			return fmt.Errorf("%d masters run, not %d", running, masters)
+		}
+		return nil
+	})
 }
 
-// Master returns the running server that serves the slot of this key.
-func (k *RedisCluster) Master(key string) *Server {
-	k.t.Helper()
-	for _, s := range k.Nodes {
-		if s.Pid() == 0 || !has("role:master")(must(k.t, s.Addr(), "INFO", "replication")) {
-			continue
-		}
-		if text, err := ask(k.t.Context(), s.Addr(), "EXISTS", key); err == nil && text != "" {
-			return s // others answer MOVED
+// says tells what of these lines the answer of s to a command does not have.
+func says(ctx context.Context, s *Server, command string, want ...string) error {
+	text, err := ask(ctx, s.Addr(), strings.Fields(command)...)
+	if err != nil {
+		return err
+	}
+	for _, line := range want {
+		if !has(line)(text) {
+			return fmt.Errorf("%s at %s does not say %s: %q", command, s.Addr(), line, text)
 		}
 	}
-	k.t.Fatalf("testserver: no node of the cluster serves key %q", key)
 	return nil
+}
+
+// Master returns the running server that serves the slot of this key, once one does.
+func (k *RedisCluster) Master(key string) *Server {
+	k.t.Helper()
+	var master *Server
+	until(k.t, "a node of the cluster serves key "+key, func(ctx context.Context) error {
+		errs := []error{fmt.Errorf("none of %d does", len(k.Nodes))}
+		for _, s := range k.Nodes {
+			if s.Pid() == 0 {
+				continue
+			}
+			err := says(ctx, s, "INFO replication", "role:master")
+			if err == nil {
+				if _, err = ask(ctx, s.Addr(), "EXISTS", key); err == nil {
+					master = s // others answer MOVED
+					return nil
+				}
+			}
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
+	return master
 }
 
 // MoveSlot moves the slot of this key, with all that is in it, to another master, key by key, while clients use it.

@@ -303,3 +303,23 @@ func tail(path string) string {
 	}
 	return string(text)
 }
+
+// until tries until try answers nil.
+func until(t testing.TB, what string, try func(ctx context.Context) error) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), startTime)
+	defer stop()
+	tick := time.NewTicker(askEvery * 10)
+	defer tick.Stop()
+	for {
+		err := try(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("testserver: %s: not within %v: %v", what, startTime, err)
+		}
+	}
+}

@@ -43,7 +43,7 @@ func newShop(t *testing.T, c testserver.RedisConfig) *shop {
 func newShopAt(t *testing.T, at site) *shop {
 	t.Helper()
 	s := &shop{t: t, site: at, server: at.master()}
-	s.b = s.open(at.url)
+	s.b = s.openFor(at.url, 10*answer) // who counts does not give up at once on a machine that is busy
 	s.join()
 	return s
 }
@@ -58,6 +58,12 @@ func open(ctx context.Context, url, namespace string, answer time.Duration) (por
 
 // open opens a backend that fails fast.
 func (s *shop) open(url string) port.Backend {
+	s.t.Helper()
+	return s.openFor(url, answer)
+}
+
+// openFor opens a backend that waits so long for an answer.
+func (s *shop) openFor(url string, answer time.Duration) port.Backend {
 	s.t.Helper()
 	b, err := open(s.t.Context(), url, "", answer)
 	if err != nil {
