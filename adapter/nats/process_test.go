@@ -19,6 +19,7 @@ import (
 	client "github.com/nats-io/nats.go"
 
 	"github.com/musterhq/muster/adapter/nats"
+	"github.com/musterhq/muster/internal/testserver"
 )
 
 // serverEnv makes this test binary a nats-server: port and directory.
@@ -100,14 +101,7 @@ type process struct {
 
 func newProcess(t *testing.T) *process {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &process{t: t, port: l.Addr().(*net.TCPAddr).Port, dir: t.TempDir()}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	p := &process{t: t, port: testserver.FreePort(t), dir: t.TempDir()}
 	p.start()
 	t.Cleanup(p.kill)
 	return p

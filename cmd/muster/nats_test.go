@@ -9,12 +9,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	client "github.com/nats-io/nats.go"
+
+	"github.com/musterhq/muster/internal/testserver"
 )
 
 // asServer makes the test binary a nats-server: the file of its configuration.
@@ -48,15 +51,8 @@ type natsProcess struct {
 // natsServer starts a nats-server with further lines of configuration, and returns when JetStream answers who logs in so.
 func natsServer(t *testing.T, lines string, login ...client.Option) *natsProcess {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
-	p := &natsProcess{t: t, addr: l.Addr().String(), conf: filepath.Join(dir, "server.conf"), login: login}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	p := &natsProcess{t: t, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(testserver.FreePort(t))), conf: filepath.Join(dir, "server.conf"), login: login}
 	text := "listen: " + p.addr + "\njetstream { store_dir: \"" + filepath.Join(dir, "store") + "\" }\n" + lines
 	if err := os.WriteFile(p.conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

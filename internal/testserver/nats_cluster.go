@@ -3,6 +3,7 @@
 package testserver
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,7 +35,7 @@ func NewNATSCluster(t testing.TB, path string) *NATSCluster {
 	kinds := make([]natsServer, 3)
 	var routes []string
 	for i := range kinds {
-		kinds[i] = natsServer{path: path, own: fmt.Sprintf("n%d", i+1), route: freePort(t), monitor: freePort(t)}
+		kinds[i] = natsServer{path: path, own: fmt.Sprintf("n%d", i+1), route: FreePort(t), monitor: FreePort(t)}
 		routes = append(routes, "nats://"+local(kinds[i].route))
 	}
 	for _, kind := range kinds {
@@ -154,17 +155,26 @@ cluster { name: muster, listen: %q, routes: [ %s ] }
 	return exec.CommandContext(context.Background(), n.path, "-c", file) // a Server ends it, or the death of the test process
 }
 
-// ready does not wait for the others: the first server that is started has none.
-func (n natsServer) ready(ctx context.Context, addr, _ string, _ int) error {
-	var info struct {
-		Name string `json:"server_name"`
-		Port int    `json:"port"`
-	}
-	if err := question(ctx, n.monitor, "varz", &info); err != nil {
+// ready does not wait for the others: the first server that is started has none. It is the greeting of its clients that counts, which
+// comes last.
+func (n natsServer) ready(ctx context.Context, addr, _ string, _ int) (err error) {
+	conn, err := dial(ctx, addr)
+	if err != nil {
 		return err
 	}
-	if info.Name != n.own || local(info.Port) != addr {
-		return fmt.Errorf("server %s at port %d answers for %s at %s", info.Name, info.Port, n.own, addr)
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	var info struct {
+		Name string `json:"server_name"`
+	}
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(line, "INFO ")), &info); err != nil {
+		return err
+	}
+	if info.Name != n.own {
+		return fmt.Errorf("server %s answers for %s at %s", info.Name, n.own, addr)
 	}
 	return nil
 }

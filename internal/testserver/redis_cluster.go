@@ -35,7 +35,7 @@ func NewRedisCluster(t testing.TB, c RedisConfig) *RedisCluster {
 	buses := make([]string, 2*masters)
 	for i := range buses {
 		// The port of the cluster's own links would be 10,000 above the other and may not exist.
-		buses[i] = strconv.Itoa(freePort(t))
+		buses[i] = strconv.Itoa(FreePort(t))
 		one := c
 		one.Lines = append(slices.Clone(c.Lines), "cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-node-timeout 1000",
 			"cluster-port "+buses[i], "cluster-replica-validity-factor 0", "repl-diskless-sync-delay 0")

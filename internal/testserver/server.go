@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -163,7 +164,7 @@ func (s *Server) up(fresh bool) {
 	defer stop()
 	for {
 		if fresh {
-			s.port = freePort(s.t)
+			s.port = FreePort(s.t)
 		}
 		c, err := spawn(s.kind.command(s.dir, s.port), s.log)
 		if err != nil {
@@ -250,21 +251,27 @@ func spawn(cmd *exec.Cmd, log string) (*child, error) {
 	return c, nil
 }
 
-func freePort(t testing.TB) int {
+// Ports that a system gives to nobody by itself: a server that was killed finds its own free when it comes back, because no
+// connection that somebody opened meanwhile can have it.
+const firstPort, lastPort = 10_000, 32_000
+
+// FreePort returns a port at which nobody listens on the loopback interface.
+func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("testserver: no free port: %v", err)
+	var errs []error
+	for range 100 {
+		port := firstPort + rand.IntN(lastPort-firstPort)
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", local(port))
+		if err == nil {
+			err = l.Close()
+		}
+		if err == nil {
+			return port
+		}
+		errs = append(errs, err)
 	}
-	_, text, err := net.SplitHostPort(l.Addr().String())
-	if err := errors.Join(err, l.Close()); err != nil {
-		t.Fatalf("testserver: no free port: %v", err)
-	}
-	port, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatalf("testserver: no free port: %v", err)
-	}
-	return port
+	t.Fatalf("testserver: no free port: %v", errors.Join(errs...))
+	return 0
 }
 
 // serverBinary returns the path of a program on PATH, or the newest that a pattern finds where Debian puts it.

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+
+	"github.com/musterhq/muster/internal/testserver"
 )
 
 // natsName is the name under which this test binary is a nats-server: the distributions' own are too old.
@@ -67,17 +69,13 @@ func newNATS(t *testing.T, synced bool) *natsServer {
 	t.Helper()
 	dir := t.TempDir()
 	s := &natsServer{t: t, conf: filepath.Join(dir, "conf"), log: filepath.Join(t.ArtifactDir(), natsName+".log")}
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.port = l.Addr().(*net.TCPAddr).Port
+	s.port = testserver.FreePort(t)
 	every := "2m"
 	if synced {
 		every = "always"
 	}
 	conf := fmt.Sprintf("listen: %q\njetstream: { store_dir: %q, sync_interval: %s }\n", s.Addr(), dir, every)
-	if err := errors.Join(l.Close(), os.WriteFile(s.conf, []byte(conf), 0o600)); err != nil {
+	if err := os.WriteFile(s.conf, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
