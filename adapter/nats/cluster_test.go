@@ -115,10 +115,18 @@ func TestTheClusterGoesOnWhileAServerStandsStillAndThatOneTellsNothingOfThePast(
 	if err := first.Join(ctx, g); err != nil {
 		t.Fatal(err)
 	}
+	k.AwaitReaders("muster_muster")
 	for round := range 4 {
 		want := strings.Repeat(fmt.Sprint(round), 10_000)
 		slow.Pause()
 		var settled port.Receipt
+		// What it has to catch up with before it knows of the rest.
+		for i := range 40 {
+			ballast := port.Message{Topic: "ballast", ID: fmt.Sprintf("%d.%d", round, i), Body: make([]byte, 500_000)}
+			if err := near.Write(ctx, port.Batch{Messages: []port.Message{ballast}}); err != nil {
+				t.Fatal(err)
+			}
+		}
 		for i := range 50 {
 			if _, err := near.Apply(ctx, port.Change{Key: "k", Value: []byte(want)}); err != nil {
 				t.Fatal(err)
@@ -180,6 +188,7 @@ func TestAMinorityAnswersNothingAndTheClusterGoesOnWithAMajority(t *testing.T) {
 		_, err := b.Apply(ctx, port.Change{Key: "k", Value: []byte("1")})
 		return err
 	})
+	k.AwaitReaders("muster_muster")
 	k.Nodes[1].Kill()
 	k.Nodes[2].Kill()
 	if _, err := b.Get(ctx, "k"); !errors.Is(err, port.ErrUnavailable) {

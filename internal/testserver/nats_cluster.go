@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,6 +101,33 @@ func (k *NATSCluster) Leader(stream string) *Server {
 		return nil
 	})
 	return leader
+}
+
+// AwaitReaders returns when every running server answers itself who reads a stream, which those that do not lead it begin to do late.
+func (k *NATSCluster) AwaitReaders(stream string) {
+	k.t.Helper()
+	subject := "$JS.API.DIRECT.GET." + stream
+	for _, s := range k.Nodes {
+		if s.Pid() == 0 {
+			continue
+		}
+		until(k.t, "each server reads stream "+stream, func(ctx context.Context) error {
+			var subs struct {
+				List []struct {
+					Subject string `json:"subject"`
+				} `json:"subscriptions_list"`
+			}
+			if err := monitor(ctx, s, "subsz?subs=1&limit=10000&test="+url.QueryEscape(subject), &subs); err != nil {
+				return err
+			}
+			for _, one := range subs.List {
+				if one.Subject == subject {
+					return nil
+				}
+			}
+			return fmt.Errorf("server %s does not", s.natsName())
+		})
+	}
 }
 
 // leaderOf is who leads the stream as one server knows it.
