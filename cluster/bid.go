@@ -62,7 +62,9 @@ func newBid(l port.Leases, what, name, lease string, s settings) (*bid, error) {
 		return nil, err
 	}
 	probe := b.want
-	probe.Data = b.note.encode()
+	if len(s.meta) > 0 { // nothing else may be too long
+		probe.Data = b.note.encode()
+	}
 	if err := probe.Check(port.Caps{}, s.ttl); err != nil {
 		return nil, fmt.Errorf("cluster: %s: %w", what, err)
 	}
@@ -155,6 +157,11 @@ func (b *bid) campaign(ctx context.Context, hear ears, try func(context.Context)
 	if err == nil || final(err) {
 		return g, err
 	}
+	return b.contend(ctx, hear, try, g, err)
+}
+
+// contend is campaign after the first try was answered.
+func (b *bid) contend(ctx context.Context, hear ears, try func(context.Context) (grant, error), g grant, err error) (grant, error) {
 	err = listen(ctx, b.leases, hear, b.terms.Period, func(w *waiter) error {
 		for failures := 0; ; {
 			if ctx.Err() != nil {
