@@ -116,14 +116,14 @@ func (b *bid) ask(ctx context.Context) (grant, error) {
 	if ctx.Err() != nil {
 		return grant{}, context.Cause(ctx)
 	}
-	within, stop := context.WithTimeout(ctx, b.terms.Lease+b.terms.Lease/2)
-	defer stop()
+	limited := within(ctx, b.terms.Lease+b.terms.Lease/2)
+	defer limited.stop()
 	want := b.want
 	note := b.note
 	note.Since = time.Now().UnixMilli()
 	want.Data = note.encode()
 	g := grant{sent: b.terms.Clock.Now()}
-	got, err := b.leases.Acquire(within, want, b.terms.Lease)
+	got, err := b.leases.Acquire(limited, want, b.terms.Lease)
 	g.lease = got
 	if got.Token < port.MaxToken {
 		b.want.Seen = max(b.want.Seen, got.Token)
@@ -232,12 +232,12 @@ func (b *bid) forget(ctx context.Context) error {
 
 // giveBack releases leases, with a second try where the first may have failed. It goes on when ctx has ended.
 func (b *bid) giveBack(ctx context.Context, held ...port.Lease) error {
-	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), b.terms.Period)
-	defer stop()
+	limited := within(context.WithoutCancel(ctx), b.terms.Period)
+	defer limited.stop()
 	var err error
 	for range 2 {
-		err = errors.Join(b.leases.Release(ctx, held...)...)
-		if err == nil || errors.Is(err, port.ErrLost) || final(err) || ctx.Err() != nil {
+		err = errors.Join(b.leases.Release(limited, held...)...)
+		if err == nil || errors.Is(err, port.ErrLost) || final(err) || limited.Err() != nil {
 			return err
 		}
 	}
