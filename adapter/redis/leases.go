@@ -28,12 +28,12 @@ func (b *Backend) Acquire(ctx context.Context, want port.Lease, ttl time.Duratio
 		return port.Lease{}, err
 	}
 	names := b.leaseNames(want.Name)
-	ms, seen := port.Millis(ttl), "0"
-	if want.Seen > 0 {
-		seen = strconv.FormatUint(want.Seen, 10)
-	}
+	ms := port.Millis(ttl)
 	keys := append(make([]string, 0, 2), names.key)
-	args := append(make([]string, 0, 6), want.Name, leaseBody(&want), number(ms), names.hint, seen)
+	args := append(make([]string, 0, 6), want.Name, leaseBody(&want), number(ms), names.hint)
+	if want.Seen > 0 || b.quarantine > 0 {
+		args = append(args, strconv.FormatUint(want.Seen, 10))
+	}
 	if b.quarantine > 0 {
 		keys, args = append(keys, b.masterKey(want.Name)), append(args, number(port.Millis(b.quarantine)))
 	}
