@@ -104,7 +104,7 @@ type grant struct {
 // asked for again at once, which renews it.
 func (b *bid) acquire(ctx context.Context) (grant, error) {
 	g, err := b.ask(ctx)
-	if err == nil && b.terms.Clock.Since(g.sent) >= b.terms.Period {
+	if err == nil && b.terms.Clock.Glance(g.sent) >= b.terms.Period { // hold.Keep looks at all clocks
 		b.doubt = true // whatever the second answer is
 		return b.ask(ctx)
 	}
