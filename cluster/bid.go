@@ -62,7 +62,9 @@ func newBid(l port.Leases, what, name, lease string, s settings) (*bid, error) {
 		return nil, err
 	}
 	probe := b.want
-	probe.Data = b.note.encode()
+	if len(s.meta) > 0 { // nothing else may be too long
+		probe.Data = b.note.encode()
+	}
 	if err := probe.Check(port.Caps{}, s.ttl); err != nil {
 		return nil, fmt.Errorf("cluster: %s: %w", what, err)
 	}
@@ -102,7 +104,7 @@ type grant struct {
 // asked for again at once, which renews it.
 func (b *bid) acquire(ctx context.Context) (grant, error) {
 	g, err := b.ask(ctx)
-	if err == nil && b.terms.Clock.Since(g.sent) >= b.terms.Period {
+	if err == nil && b.terms.Clock.Glance(g.sent) >= b.terms.Period { // hold.Keep looks at all clocks
 		b.doubt = true // whatever the second answer is
 		return b.ask(ctx)
 	}
@@ -114,14 +116,14 @@ func (b *bid) ask(ctx context.Context) (grant, error) {
 	if ctx.Err() != nil {
 		return grant{}, context.Cause(ctx)
 	}
-	within, stop := context.WithTimeout(ctx, b.terms.Lease+b.terms.Lease/2)
-	defer stop()
+	limited := within(ctx, b.terms.Lease+b.terms.Lease/2)
+	defer limited.stop()
 	want := b.want
 	note := b.note
 	note.Since = time.Now().UnixMilli()
 	want.Data = note.encode()
 	g := grant{sent: b.terms.Clock.Now()}
-	got, err := b.leases.Acquire(within, want, b.terms.Lease)
+	got, err := b.leases.Acquire(limited, want, b.terms.Lease)
 	g.lease = got
 	if got.Token < port.MaxToken {
 		b.want.Seen = max(b.want.Seen, got.Token)
@@ -155,6 +157,11 @@ func (b *bid) campaign(ctx context.Context, hear ears, try func(context.Context)
 	if err == nil || final(err) {
 		return g, err
 	}
+	return b.contend(ctx, hear, try, g, err)
+}
+
+// contend is campaign after the first try was answered.
+func (b *bid) contend(ctx context.Context, hear ears, try func(context.Context) (grant, error), g grant, err error) (grant, error) {
 	err = listen(ctx, b.leases, hear, b.terms.Period, func(w *waiter) error {
 		for failures := 0; ; {
 			if ctx.Err() != nil {
@@ -225,12 +232,12 @@ func (b *bid) forget(ctx context.Context) error {
 
 // giveBack releases leases, with a second try where the first may have failed. It goes on when ctx has ended.
 func (b *bid) giveBack(ctx context.Context, held ...port.Lease) error {
-	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), b.terms.Period)
-	defer stop()
+	limited := within(context.WithoutCancel(ctx), b.terms.Period)
+	defer limited.stop()
 	var err error
 	for range 2 {
-		err = errors.Join(b.leases.Release(ctx, held...)...)
-		if err == nil || errors.Is(err, port.ErrLost) || final(err) || ctx.Err() != nil {
+		err = errors.Join(b.leases.Release(limited, held...)...)
+		if err == nil || errors.Is(err, port.ErrLost) || final(err) || limited.Err() != nil {
 			return err
 		}
 	}

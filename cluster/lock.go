@@ -26,7 +26,7 @@ type Hold struct {
 }
 
 func (h Hold) bid(l port.Leases, what, lease string) (*bid, error) {
-	return newBid(l, fmt.Sprintf("%s %q", what, h.Name), h.Name, lease, h.settings())
+	return newBid(l, what+` "`+h.Name+`"`, h.Name, lease, h.settings()) // a name that was checked has nothing to quote
 }
 
 func (h Hold) settings() settings {
@@ -61,19 +61,24 @@ func Lock(ctx context.Context, l port.Leases, h Hold, fn func(context.Context, T
 	if err != nil {
 		return err
 	}
-	q, err := newQueue(b, b.write)
-	switch {
-	case h.Fair && err != nil:
-		return err
-	case h.Fair:
+	if h.Fair {
+		q, err := newQueue(b, b.write)
+		if err != nil {
+			return err
+		}
 		return q.lock(ctx, q.enter, fn)
 	}
-	g, err := b.campaign(ctx, hearing(b.want.Name), b.alone)
-	switch {
-	case err == nil:
+	g, err := b.alone(ctx)
+	if err != nil && !final(err) {
+		g, err = b.contend(ctx, hearing(b.want.Name), b.alone, g, err)
+	}
+	if err == nil {
 		return b.outcome(b.run(ctx, g, fn))
-	case errors.Is(err, errReaders) && q != nil:
-		return q.lock(ctx, q.win, fn)
+	}
+	if errors.Is(err, errReaders) {
+		if q, err := newQueue(b, b.write); err == nil {
+			return q.lock(ctx, q.win, fn)
+		}
 	}
 	return errors.Join(err, b.forget(ctx))
 }

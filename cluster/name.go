@@ -2,10 +2,12 @@ package cluster
 
 import (
 	"crypto/rand"
+	"encoding/base32"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/musterhq/muster/port"
 )
@@ -34,8 +36,8 @@ func leaseName(kind string, parts ...string) (string, error) {
 // newNonce is 128 random bits as text.
 func newNonce() string { return rand.Text() }
 
-// defaultID is host-pid-nonce, in characters that a name may have.
-func defaultID() string {
+// process is host-pid-, in characters that a name may have.
+var process = sync.OnceValue(func() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "host" // the nonce alone tells processes apart
@@ -48,5 +50,14 @@ func defaultID() string {
 			return '-'
 		}
 	}, host)
-	return host[:min(len(host), 40)] + "-" + strconv.Itoa(os.Getpid()) + "-" + strings.ToLower(rand.Text()[:8])
+	return host[:min(len(host), 40)] + "-" + strconv.Itoa(os.Getpid()) + "-"
+})
+
+var lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567")
+
+// defaultID is host-pid-nonce, in characters that a name may have.
+func defaultID() string {
+	var random [5]byte
+	_, _ = rand.Read(random[:]) // it ends the program rather than fail
+	return process() + lower.EncodeToString(random[:])
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"github.com/musterhq/muster/port"
@@ -25,6 +26,10 @@ type note struct {
 
 // encode is n as the data of a lease. Strings and numbers always encode.
 func (n note) encode() []byte {
+	if len(n.Meta) == 0 && n.Left == "" && n.Chain == 0 && n.Read == "" && n.Door == 0 { // as json has it, for the most frequent
+		b := strconv.AppendInt(append(make([]byte, 0, 48), `{"ttl":`...), n.TTL, 10)
+		return append(strconv.AppendInt(append(b, `,"since":`...), n.Since, 10), '}')
+	}
 	b, err := json.Marshal(n)
 	if err != nil {
 		panic("cluster: " + err.Error())

@@ -54,35 +54,42 @@ func (l Lease) Check(c Caps, ttl time.Duration) error {
 	if err := CheckName("lease", l.Name); err != nil {
 		return err
 	}
-	what := "lease " + brief(l.Name)
-	if err := CheckKey(what+": owner", l.Owner); err != nil {
-		return err
+	if CheckKey("", l.Owner) != nil {
+		return CheckKey(l.what()+": owner", l.Owner)
 	}
-	if err := checkNonce(what, l.Nonce); err != nil {
-		return err
+	if checkNonce("", l.Nonce) != nil {
+		return checkNonce(l.what(), l.Nonce)
 	}
 	if l.Seen >= MaxToken {
-		return fmt.Errorf("%s: seen token %d is not below 2^53-1: %w", what, l.Seen, ErrInvalid)
+		return fmt.Errorf("%s: seen token %d is not below 2^53-1: %w", l.what(), l.Seen, ErrInvalid)
 	}
 	if len(l.Data) > MaxData {
-		return fmt.Errorf("%s: data of %d bytes, at most %d are allowed: %w", what, len(l.Data), MaxData, ErrInvalid)
+		return fmt.Errorf("%s: data of %d bytes, at most %d are allowed: %w", l.what(), len(l.Data), MaxData, ErrInvalid)
 	}
-	return CheckTTL(c, what, ttl, false)
+	if CheckTTL(c, "", ttl, false) != nil {
+		return CheckTTL(c, l.what(), ttl, false)
+	}
+	return nil
 }
+
+// what names the lease in errors. It is put together only where one is.
+func (l Lease) what() string { return "lease " + brief(l.Name) }
 
 // CheckHeld answers [ErrInvalid] for a lease that cannot be renewed, or released where anyToken leaves the token open.
 func (l Lease) CheckHeld(anyToken bool) error {
 	if err := CheckName("lease", l.Name); err != nil {
 		return err
 	}
-	what := "lease " + brief(l.Name)
-	if err := checkNonce(what, l.Nonce); err != nil {
-		return err
+	if checkNonce("", l.Nonce) != nil {
+		return checkNonce(l.what(), l.Nonce)
 	}
 	if anyToken && l.Token == 0 {
 		return nil
 	}
-	return checkToken(what, l.Token)
+	if checkToken("", l.Token) != nil {
+		return checkToken(l.what(), l.Token)
+	}
+	return nil
 }
 
 // CheckPrefix answers [ErrInvalid] for a prefix that no lease's name can begin with.

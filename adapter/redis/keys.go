@@ -48,6 +48,7 @@ func (s space) janitor(topic string) string   { return s.prefix + "janitor:" + t
 func (s space) topicHash(topic string) string { return s.prefix + "topic:" + tagged(topic) }
 func (s space) signal(pattern string) string  { return s.prefix + "signal:" + pattern }
 func (s space) wake(process string) string    { return s.prefix + "wake:" + process }
+func (s space) leases(family string) string   { return s.prefix + "leases:" + tagged(family) }
 func (s space) hint(family string) string     { return s.prefix + "hint:" + family }
 func (s space) topicName(hash string) string  { return s.strip("topic:", hash) }
 func (s space) keyName(key string) string     { return s.strip("kv:", key) }
@@ -84,10 +85,4 @@ func (s space) addGroup(keys []string, topic, group string) []string {
 	g := tagged(topic) + ":" + group
 	keys = append(keys, s.prefix+"group:"+g, s.prefix+"state:"+g, s.prefix+"loans:"+g, s.prefix+"wait:"+g, s.prefix+"own:"+g)
 	return append(sets(keys, s.prefix+"done:"+g), s.prefix+"lent:"+g, s.prefix+"order:"+g)
-}
-
-// addLeases appends the keys of a family's leases: records, ends, tokens.
-func (s space) addLeases(keys []string, family string) []string {
-	f := tagged(family)
-	return append(keys, s.prefix+"leases:"+f, s.prefix+"ends:"+f, s.prefix+"tokens:"+f)
 }

@@ -3,6 +3,8 @@ package redis
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -10,11 +12,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"github.com/musterhq/muster/port"
 )
 
 // Acquire leaves the nonce out of the lease that it returns beside ErrHeld. A name whose last token was the largest that there
-// is is answered with [port.ErrUnavailable].
+// is is answered with [port.ErrUnavailable]. Where the server's time went back, a token follows the largest that it gave in the family.
 func (b *Backend) Acquire(ctx context.Context, want port.Lease, ttl time.Duration) (port.Lease, error) {
 	if err := want.Check(b.caps, ttl); err != nil {
 		return port.Lease{}, fmt.Errorf("redis: acquire: %w", err)
@@ -23,36 +27,44 @@ func (b *Backend) Acquire(ctx context.Context, want port.Lease, ttl time.Duratio
 	if err := b.register(ctx, what, want.Name); err != nil {
 		return port.Lease{}, err
 	}
-	args := []string{
-		want.Name, want.Owner, want.Nonce, strconv.FormatUint(want.Seen, 10), string(want.Data), number(port.Millis(ttl)),
-		b.space.hint(port.Family(want.Name)), number(port.Millis(b.quarantine)),
+	names := b.leaseNames(want.Name)
+	ms := port.Millis(ttl)
+	keys := append(make([]string, 0, 2), names.key)
+	args := append(make([]string, 0, 6), want.Name, leaseBody(&want), number(ms), names.hint)
+	if want.Seen > 0 || b.quarantine > 0 {
+		args = append(args, strconv.FormatUint(want.Seen, 10))
 	}
-	keys := append(b.leaseKeys(want.Name), b.masterKey(want.Name))
+	if b.quarantine > 0 {
+		keys, args = append(keys, b.masterKey(want.Name)), append(args, number(port.Millis(b.quarantine)))
+	}
 	m, err := b.run(ctx, what, b.scripts.acquire, keys, args)
 	if err != nil {
 		return port.Lease{}, err
 	}
-	r := reply{list: m}
-	got := port.Lease{Name: want.Name}
-	switch r.int() {
-	case 1:
-		got.Owner, got.Nonce, got.Data, got.Token, got.TTL = want.Owner, want.Nonce, want.Data, r.token(), duration(port.Millis(ttl))
-		if r.err != nil {
-			return got, b.fail(ctx, what, r.err, true)
+	if m.IsInt64() {
+		token, err := m.ToInt64()
+		switch {
+		case err != nil:
+			return port.Lease{}, b.fail(ctx, what, err, true)
+		case token < 0:
+			return port.Lease{}, fmt.Errorf("redis: %s: it had the largest token that there is: %w", what, port.ErrUnavailable)
 		}
-		return b.kept(ctx, what, got)
-	case 0:
-		got.Token, got.Owner, got.Data, got.TTL = r.token(), r.text(), r.bytes(), duration(r.int())
-		if r.err != nil {
-			return port.Lease{}, b.fail(ctx, what, r.err, true)
+		want.Seen, want.Token, want.TTL = 0, uint64(token), duration(ms)
+		if len(want.Data) == 0 {
+			want.Data = nil
 		}
-		return got, fmt.Errorf("redis: %s: it is held by %q: %w", what, got.Owner, port.ErrHeld)
-	case -2:
-		left := duration(r.int())
-		return port.Lease{}, fmt.Errorf("redis: %s: the master changed, and what the last one granted may be out still: nothing is granted for another %v (Config.Quarantine): %w", what, left, port.ErrUnavailable)
-	default:
-		return port.Lease{}, fmt.Errorf("redis: %s: it had the largest token that there is: %w", what, port.ErrUnavailable)
+		return b.kept(ctx, what, want)
 	}
+	r := reply{list: m}
+	left := duration(r.int())
+	if r.err == nil && !r.more() {
+		return port.Lease{}, fmt.Errorf("redis: %s: the master changed, and what the last one granted may be out still: nothing is granted for another %v (Config.Quarantine): %w", what, left, port.ErrUnavailable)
+	}
+	got := r.record(want.Name, left)
+	if r.err != nil {
+		return port.Lease{}, b.fail(ctx, what, r.err, true)
+	}
+	return got, fmt.Errorf("redis: %s: it is held by %q: %w", what, got.Owner, port.ErrHeld)
 }
 
 // kept returns a lease that was granted when enough replicas have it, and gives it back when they have not.
@@ -71,8 +83,26 @@ func (b *Backend) kept(ctx context.Context, what string, got port.Lease) (port.L
 	return port.Lease{}, err
 }
 
-func (b *Backend) leaseKeys(name string) []string {
-	return b.space.addLeases(make([]string, 0, 4), port.Family(name))
+// leaseName is what the server calls a family of leases.
+type leaseName struct{ key, hint string }
+
+// mostLeaseNames is for how many families the names are kept: a program has a handful.
+const mostLeaseNames = 1000
+
+// leaseNames are those of the family that a name is of.
+func (b *Backend) leaseNames(name string) leaseName {
+	family := port.Family(name)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n, ok := b.leases[family]
+	if !ok {
+		if len(b.leases) >= mostLeaseNames {
+			clear(b.leases)
+		}
+		n = leaseName{key: b.space.leases(family), hint: b.space.hint(family)}
+		b.leases[family] = n
+	}
+	return n
 }
 
 // masterKey is where Acquire notes which master it saw: one key, or in a cluster one for each family, which have their own masters.
@@ -85,23 +115,71 @@ func (b *Backend) masterKey(name string) string {
 
 func duration(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
 
-// token is a fencing token, as text.
-func (r *reply) token() uint64 {
-	text := r.text()
-	if r.err != nil {
-		return 0
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	r.note(err)
-	return n
+// A record is what acquire.lua says: its end and its token in 16 digits each, and the body.
+const recordHead = 32
+
+var errRecord = errors.New("a record of a lease is not whole")
+
+// leaseBody is what a record says of its holder.
+func leaseBody(l *port.Lease) string {
+	body := make([]byte, 0, 1+len(l.Nonce)+2+len(l.Owner)+len(l.Data))
+	body = append(append(body, byte(len(l.Nonce))), l.Nonce...)
+	body = append(binary.BigEndian.AppendUint16(body, uint16(len(l.Owner))), l.Owner...)
+	return rueidis.BinaryString(append(body, l.Data...))
 }
 
-func (r *reply) bytes() []byte {
-	text := r.text()
-	if text == "" {
-		return nil
+// leaseNonce is how a body begins.
+func leaseNonce(nonce string) string {
+	return rueidis.BinaryString(append(append(make([]byte, 0, 1+len(nonce)), byte(len(nonce))), nonce...))
+}
+
+// leaseToken is a token as a record has it, "0" for none.
+func leaseToken(token uint64) string {
+	if token == 0 {
+		return "0"
 	}
-	return []byte(text)
+	digits := make([]byte, 16)
+	for i := len(digits) - 1; i >= 0; i-- {
+		digits[i] = byte('0' + token%10)
+		token /= 10
+	}
+	return rueidis.BinaryString(digits)
+}
+
+// holder is who holds, of a body.
+func (r *reply) holder(body string) (owner string, data []byte) {
+	if body == "" || len(body) < 3+int(body[0]) {
+		r.note(errRecord)
+		return "", nil
+	}
+	body = body[1+body[0]:]
+	owner = body[2:]
+	n := int(body[0])<<8 | int(body[1])
+	if len(owner) < n {
+		r.note(errRecord)
+		return "", nil
+	}
+	if n < len(owner) {
+		data = []byte(owner[n:])
+	}
+	return owner[:n], data
+}
+
+// record reads the record of a lease.
+func (r *reply) record(name string, left time.Duration) port.Lease {
+	l := port.Lease{Name: name, TTL: left}
+	text := r.text()
+	if r.err == nil && len(text) < recordHead {
+		r.note(errRecord)
+	}
+	if r.err != nil {
+		return l
+	}
+	token, err := strconv.ParseUint(text[recordHead/2:recordHead], 10, 64)
+	r.note(err)
+	l.Token = token
+	l.Owner, l.Data = r.holder(text[recordHead:])
+	return l
 }
 
 // Renew is one script for the leases of each family.
@@ -114,23 +192,27 @@ func (b *Backend) Renew(ctx context.Context, ttl time.Duration, held ...port.Lea
 		return out, all(len(held), err)
 	}
 	b.eachLease("renew", held, errs, false, func(part []int, args []string) {
-		m, err := b.run(ctx, "renew", b.scripts.renew, b.leaseKeys(held[part[0]].Name), append([]string{number(port.Millis(ttl))}, args...))
+		args[0] = number(port.Millis(ttl))
+		m, err := b.run(ctx, "renew", b.scripts.renew, []string{b.leaseNames(held[part[0]].Name).key}, args)
 		r := reply{list: m}
 		for _, i := range part {
 			if errs[i] = err; err != nil {
 				continue
 			}
-			one := reply{list: r.next()}
-			switch {
-			case r.err != nil:
-				errs[i] = b.fail(ctx, "renew lease "+held[i].Name, r.err, true)
-			case one.list.IsInt64():
+			one := r.next()
+			if r.err == nil && one.IsInt64() {
 				errs[i] = lost("renew", held[i].Name)
-			default:
-				out[i] = held[i]
-				out[i].Seen, out[i].Owner, out[i].Data, out[i].TTL = 0, one.text(), one.bytes(), duration(port.Millis(ttl))
-				errs[i] = b.fail(ctx, "renew lease "+held[i].Name, one.err, true)
+				continue
 			}
+			body, err := one.ToString()
+			r.note(err)
+			owner, data := r.holder(body)
+			if r.err != nil {
+				errs[i] = b.fail(ctx, "renew lease "+held[i].Name, r.err, true)
+				continue
+			}
+			out[i] = held[i]
+			out[i].Seen, out[i].Owner, out[i].Data, out[i].TTL = 0, owner, data, duration(port.Millis(ttl))
 		}
 	})
 	return out, errs
@@ -140,7 +222,8 @@ func lost(what, name string) error {
 	return fmt.Errorf("redis: %s lease %s: this nonce and token do not hold it any more: %w", what, name, port.ErrLost)
 }
 
-// eachLease checks every lease and gives those that are valid to run, one family at a time, with name, nonce and token of each.
+// eachLease checks every lease and gives those that are valid to run, one family at a time, with name, nonce and token of each behind
+// one argument that is left to run.
 func (b *Backend) eachLease(what string, held []port.Lease, errs []error, anyToken bool, run func(part []int, args []string)) {
 	for i := range held {
 		if err := held[i].CheckHeld(anyToken); err != nil {
@@ -150,9 +233,9 @@ func (b *Backend) eachLease(what string, held []port.Lease, errs []error, anyTok
 	for _, family := range byFamily(len(held), func(i int) string { return held[i].Name }) {
 		family = slices.DeleteFunc(family, func(i int) bool { return errs[i] != nil })
 		for part := range slices.Chunk(family, mostSettlements) {
-			args := make([]string, 0, 1+3*len(part))
+			args := make([]string, 1, 1+3*len(part))
 			for _, i := range part {
-				args = append(args, held[i].Name, held[i].Nonce, strconv.FormatUint(held[i].Token, 10))
+				args = append(args, held[i].Name, leaseNonce(held[i].Nonce), leaseToken(held[i].Token))
 			}
 			run(part, args)
 		}
@@ -161,14 +244,21 @@ func (b *Backend) eachLease(what string, held []port.Lease, errs []error, anyTok
 
 // Release is one script for the leases of each family.
 func (b *Backend) Release(ctx context.Context, held ...port.Lease) []error {
+	if len(held) == 1 {
+		return []error{b.release(ctx, &held[0])}
+	}
 	errs := make([]error, len(held))
 	if err := b.alive(ctx, "release"); err != nil {
 		return all(len(held), err)
 	}
 	b.eachLease("release", held, errs, true, func(part []int, args []string) {
-		name := held[part[0]].Name
-		m, err := b.run(ctx, "release", b.scripts.release, b.leaseKeys(name), append([]string{b.space.hint(port.Family(name))}, args...))
+		names := b.leaseNames(held[part[0]].Name)
+		args[0] = names.hint
+		m, err := b.run(ctx, "release", b.scripts.release, []string{names.key}, args)
 		r := reply{list: m}
+		if len(part) == 1 {
+			r.open, r.items = true, []rueidis.RedisMessage{m}
+		}
 		for _, i := range part {
 			if errs[i] = err; err != nil {
 				continue
@@ -181,6 +271,28 @@ func (b *Backend) Release(ctx context.Context, held ...port.Lease) []error {
 		}
 	})
 	return errs
+}
+
+// release is Release of one lease.
+func (b *Backend) release(ctx context.Context, l *port.Lease) error {
+	if err := b.alive(ctx, "release"); err != nil {
+		return err
+	}
+	if err := l.CheckHeld(true); err != nil {
+		return fmt.Errorf("redis: release: %w", err)
+	}
+	names := b.leaseNames(l.Name)
+	m, err := b.run(ctx, "release", b.scripts.release, []string{names.key}, []string{names.hint, l.Name, leaseNonce(l.Nonce), leaseToken(l.Token)})
+	if err != nil {
+		return err
+	}
+	switch n, err := m.ToInt64(); {
+	case err != nil:
+		return b.fail(ctx, "release lease "+l.Name, err, true)
+	case n != 1:
+		return lost("release", l.Name)
+	}
+	return nil
 }
 
 // Holders is one script for each family that a prefix may mean.
@@ -198,15 +310,14 @@ func (b *Backend) Holders(ctx context.Context, prefix string) ([]port.Lease, err
 	}
 	var out []port.Lease
 	for _, family := range families {
-		m, err := b.run(ctx, "holders", b.scripts.holders, b.leaseKeys(family), []string{prefix})
+		m, err := b.run(ctx, "holders", b.scripts.holders, []string{b.leaseNames(family).key}, []string{prefix})
 		if err != nil {
 			return nil, err
 		}
 		r := reply{list: m}
 		for r.more() {
-			one := reply{list: r.next()}
-			out = append(out, port.Lease{Name: one.text(), Owner: one.text(), Token: one.token(), Data: one.bytes(), TTL: duration(one.int())})
-			r.note(one.err)
+			name, left := r.text(), duration(r.int())
+			out = append(out, r.record(name, left))
 		}
 		if r.err != nil {
 			return nil, b.fail(ctx, "holders", r.err, false)

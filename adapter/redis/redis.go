@@ -41,6 +41,7 @@ type Backend struct {
 	known    int                   // counts how often what follows was given up
 	declared map[string]port.Topic // what Declare has set from here
 	families map[string]bool       // that are registered
+	leases   map[string]leaseName  // of families
 }
 
 var _ port.Backend = (*Backend)(nil)
@@ -54,7 +55,7 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	}
 	b := &Backend{
 		client: c.Client, where: ownClient, clear: c.AllowClear, replicas: c.Replicas, quarantine: c.Quarantine, patience: c.timeout(), space: space{c.namespace() + ":"}, process: rand.Text(),
-		declared: map[string]port.Topic{}, families: map[string]bool{}, ahead: ahead{of: map[[2]string]*spot{}},
+		declared: map[string]port.Topic{}, families: map[string]bool{}, leases: map[string]leaseName{}, ahead: ahead{of: map[[2]string]*spot{}},
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	opened := context.AfterFunc(ctx, b.cancel) // what is being dialed is given up with ctx, until all is open

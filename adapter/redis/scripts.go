@@ -51,10 +51,10 @@ func load() (s scripts, err error) {
 		{&s.get, "get", true},
 		{&s.change, "change", false},
 		{&s.add, "add", false},
-		{&s.acquire, "clock lease acquire", false},
-		{&s.renew, "clock lease renew", false},
-		{&s.release, "clock lease release", false},
-		{&s.holders, "clock lease holders", true},
+		{&s.acquire, "acquire", false},
+		{&s.renew, "renew", false},
+		{&s.release, "release", false},
+		{&s.holders, "holders", true},
 		{&s.probe, "probe", true},
 		{&s.signal, "signal", false},
 	} {
@@ -94,16 +94,19 @@ func (b *Backend) run(ctx context.Context, what string, s script, keys, args []s
 
 // alive answers for a backend that was closed or a ctx that has ended: nothing is begun. What is as for fail.
 func (b *Backend) alive(ctx context.Context, what string) error {
+	var err error
+	switch {
+	case b.ctx.Err() != nil:
+		err = port.ErrClosed
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	default:
+		return nil
+	}
 	if what != "" {
 		what = "redis: " + what + ": "
 	}
-	if b.ctx.Err() != nil {
-		return fmt.Errorf("%s%w", what, port.ErrClosed)
-	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("%s%w", what, context.Cause(ctx))
-	}
-	return nil
+	return fmt.Errorf("%s%w", what, err)
 }
 
 // word is the text of a status that a script answers instead of a list, or "".

@@ -75,8 +75,7 @@ func TestAKeyThatHoldsAnotherTypeIsNamedAndNothingHappens(t *testing.T) {
 		{"log:{orders}", "stream", "join"},
 		{"known:{orders}:1", "set", "declare"},
 		{"log:{orders}", "stream", "read"},
-		{"tokens:{orders}", "hash", "acquire"},
-		{"ends:{orders}", "zset", "acquire"},
+		{"leases:{orders}", "hash", "acquire"},
 		{"kv:{orders}/1", "string", "getttl"},
 		{"log:{orders}", "stream", "inspect"},
 	} {

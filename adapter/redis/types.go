@@ -15,9 +15,9 @@ func typeOf(kind string) string {
 		return "string"
 	case "families", "topics", "steps", "known", "done", "held":
 		return "set"
-	case "topic", "fences", "group", "state", "own", "lent", "leases", "tokens":
+	case "topic", "fences", "group", "state", "own", "lent", "leases":
 		return "hash"
-	case "later", "loans", "wait", "order", "ends":
+	case "later", "loans", "wait", "order":
 		return "zset"
 	case "log":
 		return "stream"

@@ -28,6 +28,10 @@ func (c Clock) Now() Instant {
 // Since returns how much time has passed since i: the most that any clock says.
 func (c Clock) Since(i Instant) time.Duration { return c.Now().Sub(i) }
 
+// Glance is Since by the clocks that are read without a system call, for what is decided again by all: it misses a suspension of the machine
+// after which the wall clock was set back.
+func (c Clock) Glance(i Instant) time.Duration { return c.glance().Sub(i) }
+
 // glance reads the clocks that are read without a system call: all but that of suspensions.
 func (c Clock) glance() Instant {
 	i := Instant{at: time.Now()}

@@ -11,18 +11,20 @@ import (
 type Hold struct {
 	terms Terms
 	term  atomic.Pointer[term] // nil: nothing is held
+	first term                 // the one that most have alone
 }
 
 // term is the time from one successful renewal on.
 type term struct {
 	sent  Instant
+	wall  int64        // sent, in nanoseconds since 1970
 	limit atomic.Int64 // nanoseconds since sent, by the clocks that glance reads: held until then
 }
 
 // passed is glance().Sub(sent) of a Clock that nothing jumps, at the price of reading the time.
 func (t *term) passed() time.Duration {
 	now := time.Now()
-	return max(now.Sub(t.sent.at), time.Duration(now.UnixNano()-t.sent.at.UnixNano()))
+	return max(now.Sub(t.sent.at), time.Duration(now.UnixNano()-t.wall))
 }
 
 // Held reports whether it is held now. It compares the clock itself and needs nobody to tell it: it is false in time even if

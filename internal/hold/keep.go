@@ -36,7 +36,7 @@ func Keep(ctx context.Context, c Config, sent Instant, renew func(context.Contex
 	}
 	fnCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	k := keeper{
+	k := &keeper{
 		hold:   &Hold{terms: terms},
 		terms:  terms,
 		renew:  renew,
@@ -51,17 +51,29 @@ func Keep(ctx context.Context, c Config, sent Instant, renew func(context.Contex
 		return k.outcome, k.outcome.Lost
 	}
 	k.publish(now)
-	var wg sync.WaitGroup
-	wg.Go(func() { k.run(context.WithoutCancel(ctx)) })
+	// The keeper begins when it has to look at the clock for the first time. What is held more briefly ends before that.
+	var began sync.WaitGroup
+	began.Add(1)
+	first := time.AfterFunc(k.nap, func() {
+		defer began.Done()
+		k.run(context.WithoutCancel(ctx))
+	})
 	err = func() error {
-		defer wg.Wait()
-		defer close(k.ended)
+		defer func() {
+			close(k.ended)
+			if !first.Stop() {
+				began.Wait()
+				return
+			}
+			k.finish(terms.Clock.Now())
+			k.hold.term.Store(nil)
+		}()
 		return fn(fnCtx, k.hold)
 	}()
 	return k.outcome, err
 }
 
-// keeper is the state of one Keep. Its goroutine alone touches it while fn runs.
+// keeper is the state of one Keep. Its goroutine alone touches it while fn runs; Keep does when fn returned before that began.
 type keeper struct {
 	hold   *Hold
 	terms  Terms
@@ -199,8 +211,12 @@ func (k *keeper) publish(now Instant) {
 		k.nap = min(k.nap, max(k.next-e, 0))
 	}
 	t := k.hold.term.Load()
-	if t == nil || t.sent != k.sent {
-		t = &term{sent: k.sent}
+	switch {
+	case t == nil && k.hold.first.sent == Instant{}:
+		t = &k.hold.first
+		t.sent, t.wall = k.sent, k.sent.at.UnixNano()
+	case t == nil || t.sent != k.sent:
+		t = &term{sent: k.sent, wall: k.sent.at.UnixNano()}
 	}
 	var limit time.Duration
 	if !k.doubt {
