@@ -113,14 +113,14 @@ func (b *Backend) giveBack(k *kept) {
 // id is the message's ID, which is in b.
 func (e *entry) id(b *block) string { return b.text[e.text:][:e.idLen] }
 
-// show sets what is kept of the message, in b, in m, which is empty.
+// show sets what is kept of the message, in b, in m.
 func (e *entry) show(b *block, m *port.Message) {
 	m.ID = e.id(b)
-	if e.keyLen > 0 {
-		m.Key = b.text[int(e.text)+int(e.idLen):][:e.keyLen]
-	}
+	set(&m.Key, b.text[int(e.text)+int(e.idLen):][:e.keyLen])
 	if e.size > 0 {
 		from, to := int(e.body), int(e.body)+int(e.size)
 		m.Body = b.bodies[from:to:to]
+	} else if m.Body != nil {
+		m.Body = nil
 	}
 }

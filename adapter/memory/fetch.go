@@ -24,9 +24,9 @@ func (c call) fetch(want *port.Group, limit int) ([]port.Delivery, error) {
 	if err := c.fill(out, want, limit); err != nil {
 		return nil, err
 	}
-	out.name()
+	out.write()
 	list := out.list
-	out.list = nil
+	out.empty()
 	c.b.parcels.Put(out)
 	return list, nil
 }
@@ -58,7 +58,7 @@ func (c call) fill(out *parcel, want *port.Group, limit int) error {
 		g.take(&c.b.counts, want, limit, now, out)
 		s.flush(now)
 		g.notify(now)
-		if len(out.list) > 0 {
+		if len(out.labels) > 0 {
 			return nil
 		}
 		if err := c.await(g, limit, now); err != nil {
