@@ -28,16 +28,17 @@ type label struct {
 	again bool   // the delivery has its counts and its reason already
 }
 
-// grow makes room for n deliveries, in into if that is large enough.
-func (p *parcel) grow(n int, into []port.Delivery) {
+// grow makes room for n deliveries, in into if that is large enough, some of them at a time.
+func (p *parcel) grow(n, some int, into []port.Delivery) {
 	if p.list = into[:0]; cap(into) < n {
 		p.list = make([]port.Delivery, 0, n)
 	}
-	p.labels = slices.Grow(p.labels[:0], n)
+	p.labels = slices.Grow(p.labels[:0], min(n, some))
 }
 
-// holds reports whether there is room for n deliveries. Memory that was given may have room for more of them than there are labels.
-func (p *parcel) holds(n int) bool { return n <= min(cap(p.list), cap(p.labels)) }
+// holds reports whether there is room for n deliveries, some at a time. Memory that was given may have room for more of them than there
+// are labels.
+func (p *parcel) holds(n, some int) bool { return n <= cap(p.list) && min(n, some) <= cap(p.labels) }
 
 // add notes the next delivery, whose message is e, in b.
 func (p *parcel) add(e *entry, b *block, loan loanID, seq uint64) *label {
@@ -52,7 +53,8 @@ func (p *parcel) add(e *entry, b *block, loan loanID, seq uint64) *label {
 	return l
 }
 
-// write writes the deliveries over what was in their memory. What is as it was is not written: a write costs more than a look.
+// write writes the deliveries that were noted over what was in their memory. What is as it was is not written: a write costs more than a
+// look.
 func (p *parcel) write() {
 	p.text = slices.Grow(p.text[:0], len(p.labels)*(receiptLen+offsetLen))
 	for i := range p.labels {
@@ -63,10 +65,11 @@ func (p *parcel) write() {
 		}
 	}
 	rest := string(p.text)
-	p.list = p.list[:len(p.labels)]
+	done := len(p.list)
+	p.list = p.list[:done+len(p.labels)]
 	at, first := never, time.Time{}
 	for i := range p.labels {
-		l, d := &p.labels[i], &p.list[i]
+		l, d := &p.labels[i], &p.list[done+i]
 		d.Receipt, rest = port.Receipt(rest[:receiptLen]), rest[receiptLen:]
 		m := &d.Message
 		if l.seq > 0 {
@@ -91,12 +94,8 @@ func (p *parcel) write() {
 		}
 		d.FirstAt, d.Until = first, p.until
 	}
-}
-
-// empty lets go of what the parcel held.
-func (p *parcel) empty() {
 	clear(p.blocks)
-	p.list, p.labels, p.blocks = nil, p.labels[:0], p.blocks[:0]
+	p.labels, p.blocks = p.labels[:0], p.blocks[:0]
 }
 
 func set(to *string, s string) {
@@ -136,7 +135,7 @@ func (g *group) take(c *counts, want *port.Group, limit int, now moment, out *pa
 	g.lend(c, want, now, out)
 }
 
-// lend hands out the picked items, and notes them in out, which is empty and has room for them.
+// lend hands out the picked items, and notes them in out, which has room for them and no labels.
 func (g *group) lend(c *counts, want *port.Group, now moment, out *parcel) {
 	due := now.after(want.Loan)
 	list := g.loanList(want.Loan)
@@ -159,7 +158,8 @@ func (g *group) lend(c *counts, want *port.Group, now moment, out *parcel) {
 			l = out.add(&it.own.entry, it.own.block, loan, 0)
 		}
 		if it.attempt != 0 || it.lost != 0 || it.reason != "" {
-			d := &out.list[:i+1][i]
+			at := len(out.list) + i
+			d := &out.list[:at+1][at]
 			d.Attempt, d.Lost, d.Crashes, d.Reason = int(it.attempt), int(it.lost), int(it.crashes), it.reason
 			l.again = true
 		}

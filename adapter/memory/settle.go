@@ -42,8 +42,8 @@ func (b *Backend) Settle(ctx context.Context, g port.Group, list ...port.Settlem
 	})
 }
 
-// settledTogether is how many settlements are carried out under one lock.
-const settledTogether = 256
+// settledTogether is how many settlements are carried out under one lock, as few as [fetchedTogether].
+const settledTogether = 64
 
 // settleSome settles the list, of at most settledTogether. What can be found out about it without the lock is.
 func (c call) settleSome(g *port.Group, list []port.Settlement, errs []error) {
