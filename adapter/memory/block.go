@@ -16,8 +16,8 @@ type block struct {
 
 // How many messages share a block, at most. A larger body has one of its own.
 const (
-	blockMessages = 32
-	blockBytes    = 8 << 10 // of bodies
+	blockMessages = 24
+	blockBytes    = 6 << 10 // of bodies; four such share a span of the allocator, one of 8 KiB has one to itself
 )
 
 // kept is what is kept of messages: copies, for what is in a batch is its writer's again once it is written. The entries have no place
