@@ -36,7 +36,7 @@ func filled(t *testing.T, v reflect.Value) {
 // Rule: a message in the memory of another one is as whole as a new one, and nothing of the other's.
 func TestAMessageOfABatchIsWholeAndNothingOfTheOneBefore(t *testing.T) {
 	full := &item{d: &port.Delivery{}}
-	filled(t, reflect.ValueOf(&full.meta).Elem())
+	filled(t, reflect.ValueOf(&full.inside().meta).Elem())
 	filled(t, reflect.ValueOf(full.d).Elem())
 	full.step.begin(full, &port.Group{Topic: "orders", Name: "billing"}, turn{gate: &gate{}, n: 1})
 	bare := &item{bare: &envelope.Meta{Type: "orders"}, d: &port.Delivery{Message: port.Message{ID: "2", Key: "k"}}}

@@ -31,14 +31,35 @@ type step struct {
 	of   *item       // whose it is, or nil
 	at   *port.Group // that handles the message
 
-	used     atomic.Bool // somebody adds or has added
-	gathered bool        // something was, perhaps
-	settled  bool        // SettleIn acknowledged the message
-	mu       sync.Mutex  // of those who add
-	batch    port.Batch
-	declare  []port.Topic
-	err      error          // the first thing that could not be encoded: it rejects the message
+	used     atomic.Bool    // somebody adds or has added
+	gathered bool           // something was, perhaps
+	settled  bool           // SettleIn acknowledged the message
+	mu       sync.Mutex     // of those who add
+	effects  *effects       // memory for what is gathered; nil until something is
 	in       *envelope.Meta // of a message that is no item's
+}
+
+// effects are what was gathered.
+type effects struct {
+	batch   port.Batch
+	declare []port.Topic
+	err     error // the first thing that could not be encoded: it rejects the message
+}
+
+// gathers is where to gather. The caller holds the mutex, or is alone.
+func (s *step) gathers() *effects {
+	if s.effects == nil {
+		s.effects = new(effects)
+	}
+	return s.effects
+}
+
+// failed is the first thing that could not be encoded, or nil.
+func (s *step) failed() error {
+	if s.effects == nil {
+		return nil
+	}
+	return s.effects.err
 }
 
 // about is the meta of the message: what is emitted belongs to it.
@@ -59,16 +80,16 @@ func Emit[I, O any](m Message[I], t Topic[O], v O) { EmitAll(m, t, Out[O]{Payloa
 
 // EmitAll is [Emit] for several messages, or for one with more than a payload.
 func EmitAll[I, O any](m Message[I], t Topic[O], out ...Out[O]) {
-	m.step.add("EmitAll", m.turn, func(s *step) error {
-		if keep, ok := t.keep(); ok && !slices.Contains(s.declare, keep) {
-			s.declare = append(s.declare, keep)
+	m.step.add("EmitAll", m.turn, func(s *step, fx *effects) error {
+		if keep, ok := t.keep(); ok && !slices.Contains(fx.declare, keep) {
+			fx.declare = append(fx.declare, keep)
 		}
 		in := s.about()
 		of := envelope.With(context.Background(), *in)
 		for i := range out {
 			meta := t.meta(&out[i])
 			if meta.ID == "" {
-				meta.ID = envelope.DeriveIDAt(len(s.batch.Messages), s.at.Topic, in.ID, s.at.Name, t.Name)
+				meta.ID = envelope.DeriveIDAt(len(fx.batch.Messages), s.at.Topic, in.ID, s.at.Name, t.Name)
 			}
 			if !t.Bare {
 				meta = envelope.Derive(of, meta)
@@ -77,7 +98,7 @@ func EmitAll[I, O any](m Message[I], t Topic[O], out ...Out[O]) {
 			if err != nil {
 				return fmt.Errorf("emit: %w", err)
 			}
-			s.batch.Messages = append(s.batch.Messages, msg)
+			fx.batch.Messages = append(fx.batch.Messages, msg)
 		}
 		return nil
 	})
@@ -86,30 +107,30 @@ func EmitAll[I, O any](m Message[I], t Topic[O], out ...Out[O]) {
 // Apply makes the changes in the same step as the acknowledgement of m. When a condition does not hold then, nothing of the step
 // happens and the handler runs again, uncounted, up to three times; after that it is a failure.
 func Apply[I any](m Message[I], c ...port.Change) {
-	m.step.add("Apply", m.turn, func(s *step) error {
-		s.batch.Changes = append(s.batch.Changes, c...)
+	m.step.add("Apply", m.turn, func(_ *step, fx *effects) error {
+		fx.batch.Changes = append(fx.batch.Changes, c...)
 		return nil
 	})
 }
 
 // Fence makes the step of m carry f: when a newer token of that name was seen, nothing of it happens, and that is a failure.
 func Fence[I any](m Message[I], f port.Fence) {
-	m.step.add("Fence", m.turn, func(s *step) error {
-		s.batch.Fence = f
+	m.step.add("Fence", m.turn, func(_ *step, fx *effects) error {
+		fx.batch.Fence = f
 		return nil
 	})
 }
 
 // add runs fn unless the handling is over or has failed to encode before.
-func (s *step) add(what string, during turn, fn func(*step) error) {
+func (s *step) add(what string, during turn, fn func(*step, *effects) error) {
 	s.used.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if during.over() || s.settled {
 		panic("bus: " + what + " after the handler has returned or settled: its step has left already")
 	}
-	if s.err == nil {
-		s.err = fn(s)
+	if fx := s.gathers(); fx.err == nil {
+		fx.err = fn(s, fx)
 	}
 }
 
@@ -137,7 +158,7 @@ func (s *step) close() {
 // empty lets go of what was gathered. The step is closed: nobody adds.
 func (s *step) empty() {
 	if s.gathered {
-		s.gathered, s.batch, s.declare, s.err = false, port.Batch{}, nil, nil
+		s.gathered, *s.gathers() = false, effects{}
 	}
 }
 
@@ -154,10 +175,11 @@ func SettleIn[I any](ctx context.Context, m Message[I], q port.Queue) error {
 	switch {
 	case m.turn.over() || s.settled:
 		panic("bus: SettleIn after the handler has returned or settled")
-	case s.err != nil:
-		return s.err
+	case s.failed() != nil:
+		return s.failed()
 	}
-	for _, t := range s.declare {
+	fx := s.gathers()
+	for _, t := range fx.declare {
 		if err := q.Declare(ctx, t); err != nil {
 			return fmt.Errorf("declare topic %q: %w", t.Name, err)
 		}
@@ -166,7 +188,7 @@ func SettleIn[I any](ctx context.Context, m Message[I], q port.Queue) error {
 	if s.of != nil {
 		by = s.of.d.Receipt
 	}
-	err := q.Settle(ctx, *s.at, port.Settlement{Receipt: by, Then: s.batch})[0]
+	err := q.Settle(ctx, *s.at, port.Settlement{Receipt: by, Then: fx.batch})[0]
 	if err != nil {
 		return fmt.Errorf("settle message %q of topic %q for group %q: %w", s.about().ID, s.at.Topic, s.at.Name, err)
 	}
@@ -221,7 +243,7 @@ func (s State[S]) codec() envelope.Codec[S] {
 // Save writes now over the version was, in the same step as the acknowledgement of m. When the state has changed since it was
 // read, the handler runs again: see [Apply].
 func Save[I, S any](m Message[I], s State[S], key string, was Version, now S) {
-	m.step.add("Save", m.turn, func(st *step) error {
+	m.step.add("Save", m.turn, func(_ *step, fx *effects) error {
 		value, err := s.codec().Append(nil, now)
 		if err != nil {
 			return fmt.Errorf("save state %q: %w: %w", s.Prefix+key, port.ErrInvalid, err)
@@ -230,7 +252,7 @@ func Save[I, S any](m Message[I], s State[S], key string, was Version, now S) {
 		if was.found {
 			c.If, c.Old = port.Equals, was.old
 		}
-		st.batch.Changes = append(st.batch.Changes, c)
+		fx.batch.Changes = append(fx.batch.Changes, c)
 		return nil
 	})
 }

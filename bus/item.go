@@ -11,7 +11,8 @@ import (
 )
 
 // item is one message in hand: from its fetch to its settlement. Its worker owns it while it runs; what the keeper and the lanes
-// need is guarded by the consumer's mutex. What every message needs stands first: it is looked at a dozen times.
+// need is guarded by the consumer's mutex. What every message needs stands first: it is looked at a dozen times. What few need stands
+// elsewhere and is made when it is first needed: the collector looks at every item again and again.
 type item struct {
 	d    *port.Delivery // among those that it was fetched with; nil: no message is in hand
 	bare *envelope.Meta // what the messages of the consumer's bare topic have in common; nil where envelopes travel
@@ -19,7 +20,7 @@ type item struct {
 	no   int32          // its number on the shelf
 
 	ran     bool // step is of the run under way or over: the handler was to get the message
-	read    bool // meta is this message's
+	read    bool // content is this message's
 	handled bool // the settlement is the acknowledgement of the handler's step
 
 	// Guarded by consumer.mu.
@@ -34,11 +35,16 @@ type item struct {
 
 	settlement *port.Settlement // without its receipt, which is that of d; nil: an acknowledgement without a step
 	step       step
-	meta       envelope.Meta
-	payload    []byte // where envelopes travel
-	outcome    port.Settlement
-	buried     int // how often the burial was tried in a smaller form
-	conflicts  int // runs of the handler whose step was refused
+	content    *content         // memory for what is read; nil until it is needed
+	outcome    *port.Settlement // memory for settlement; nil until it is needed
+	buried     int              // how often the burial was tried in a smaller form
+	conflicts  int              // runs of the handler whose step was refused
+}
+
+// content is what stands in a message's envelope, or would.
+type content struct {
+	meta    envelope.Meta
+	payload []byte // where envelopes travel
 }
 
 // arrival is what one Fetch brought.
@@ -65,8 +71,17 @@ func (it *item) parse() error {
 	if err != nil {
 		return err
 	}
-	it.read, it.meta, it.payload = true, meta, payload
+	in := it.inside()
+	it.read, in.meta, in.payload = true, meta, payload
 	return nil
+}
+
+// inside is what was read of the message.
+func (it *item) inside() *content {
+	if it.content == nil {
+		it.content = new(content)
+	}
+	return it.content
 }
 
 // id is the message's id in its envelope, or what a bare message has for it.
@@ -74,13 +89,13 @@ func (it *item) id() string {
 	if it.bare != nil {
 		return clip(it.d.Message.ID, envelope.MaxID)
 	}
-	return it.meta.ID
+	return it.inside().meta.ID
 }
 
 // key is the same for its key.
 func (it *item) key() string {
 	if it.bare == nil {
-		return it.meta.Key
+		return it.inside().meta.Key
 	}
 	if it.d.Message.Key == "" {
 		return ""
@@ -90,12 +105,13 @@ func (it *item) key() string {
 
 // about is the message's meta. A bare message has what its topic's have in common, and what the port knows of it.
 func (it *item) about() *envelope.Meta {
+	meta := &it.inside().meta
 	if it.bare != nil && !it.read {
-		it.read, it.meta = true, *it.bare
-		it.meta.ID, it.meta.Key, it.meta.At = it.id(), it.key(), it.d.FirstAt
-		it.meta.CorrID = it.meta.ID
+		it.read, *meta = true, *it.bare
+		meta.ID, meta.Key, meta.At = it.id(), it.key(), it.d.FirstAt
+		meta.CorrID = meta.ID
 	}
-	return &it.meta
+	return meta
 }
 
 // body is the payload.
@@ -103,13 +119,16 @@ func (it *item) body() []byte {
 	if it.bare != nil {
 		return it.d.Message.Body
 	}
-	return it.payload
+	return it.inside().payload
 }
 
 // settle makes s what becomes of the message.
 func (it *item) settle(s port.Settlement) {
-	it.outcome = s
-	it.settlement = &it.outcome
+	if it.outcome == nil {
+		it.outcome = new(port.Settlement)
+	}
+	*it.outcome = s
+	it.settlement = it.outcome
 }
 
 // verdict is that of the settlement.
@@ -128,7 +147,7 @@ func (it *item) plain() bool {
 // acknowledge makes the settlement an acknowledgement without a step.
 func (it *item) acknowledge() {
 	if it.settlement != nil {
-		it.outcome, it.settlement = port.Settlement{}, nil
+		*it.outcome, it.settlement = port.Settlement{}, nil
 	}
 }
 
@@ -140,7 +159,7 @@ func (it *item) forget() {
 		it.err = nil
 	}
 	if it.read {
-		it.read, it.meta, it.payload = false, envelope.Meta{}, nil
+		it.read, *it.content = false, content{}
 	}
 	it.acknowledge()
 	it.step.empty()

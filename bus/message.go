@@ -24,7 +24,7 @@ func (m *Message[T]) become(it *item, worker string) {
 		to.CorrID, to.At = to.ID, it.d.FirstAt
 		set(&to.Key, it.key())
 	} else {
-		from = &it.meta
+		from = &it.inside().meta
 		to.ID, to.At = from.ID, from.At
 		set(&to.CorrID, from.CorrID)
 		set(&to.Key, from.Key)

@@ -204,7 +204,7 @@ func (c *consumer) declare(ctx context.Context, items []int32) error {
 			continue
 		}
 		if it.handled {
-			for _, t := range it.step.declare {
+			for _, t := range it.step.gathers().declare {
 				if err := c.declare1(ctx, t); err != nil {
 					return err
 				}

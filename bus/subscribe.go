@@ -68,7 +68,6 @@ type batches[T any] struct {
 	worker string
 	handle BatchHandler[T]
 	ms     []Message[T]
-	given  []*item // whose messages they are
 }
 
 func (b *batches[T]) call(ctx context.Context, items []*item) {
@@ -85,10 +84,18 @@ func (b *batches[T]) call(ctx context.Context, items []*item) {
 		}
 		return nil
 	})
-	for i, it := range b.given {
-		if it.err = err; err == nil && verdicts != nil && verdicts[i] != nil {
+	if err == nil && verdicts == nil {
+		return
+	}
+	i := 0
+	for _, it := range items {
+		if it.err != nil { // its payload did not decode
+			continue
+		}
+		if it.err = err; err == nil && verdicts[i] != nil {
 			it.err = guarded(func() error { return verdicts[i] })
 		}
+		i++
 	}
 }
 
@@ -98,7 +105,7 @@ func (b *batches[T]) clear() {
 	for i := range b.ms {
 		b.ms[i].leave()
 	}
-	b.ms, b.given = b.ms[:0], b.given[:0]
+	b.ms = b.ms[:0]
 }
 
 // subscribe checks the group, declares the topic's limits, and works.
@@ -131,33 +138,34 @@ func decoded[T any](c envelope.Codec[T], m Message[[]byte]) (Message[T], error) 
 
 func undecoded(err error) error { return Reject(fmt.Errorf("the payload does not decode: %w", err)) }
 
-// decode gathers the messages of those items whose payload decodes; the others are rejected, or failed where the codec panics.
+// decode gathers the messages of those items, of which none has failed, whose payload decodes; the others are rejected, or failed where
+// the codec panics.
 func (b *batches[T]) decode(items []*item) {
 	b.ms = slices.Grow(b.ms[:0], len(items))[:len(items)]
-	next := 0
+	next, good := 0, 0
 	decode := func() error {
 		for next < len(items) {
 			it := items[next]
 			next++
-			m := &b.ms[len(b.given)]
+			m := &b.ms[good]
 			m.become(it, b.worker)
 			if err := b.codec.Decode(it.body(), &m.Payload); err != nil {
 				var none T
 				it.err, m.Payload = undecoded(err), none
 				continue
 			}
-			b.given = append(b.given, it)
+			good++
 		}
 		return nil
 	}
 	for next < len(items) {
 		if err := guarded(decode); err != nil {
 			var none T
-			items[next-1].err, b.ms[len(b.given)].Payload = err, none
+			items[next-1].err, b.ms[good].Payload = err, none
 		}
 	}
-	for i := range b.ms[len(b.given):] {
-		b.ms[len(b.given)+i].leave()
+	for i := range b.ms[good:] {
+		b.ms[good+i].leave()
 	}
-	b.ms = b.ms[:len(b.given)]
+	b.ms = b.ms[:good]
 }

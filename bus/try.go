@@ -15,11 +15,11 @@ func Try[T any](ctx context.Context, h Handler[T], m Message[T]) (effects port.B
 	verdict = h(ctx, m)
 	m.turn.gate.open.Store(0)
 	m.step.close()
-	if verdict == nil && m.step.err != nil {
-		verdict = Reject(m.step.err)
+	if verdict == nil && m.step.failed() != nil {
+		verdict = Reject(m.step.failed())
 	}
 	if verdict != nil {
 		return port.Batch{}, verdict
 	}
-	return m.step.batch, nil
+	return m.step.gathers().batch, nil
 }

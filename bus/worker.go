@@ -60,7 +60,9 @@ func (c *consumer) handle(d *desk, items []*item) {
 	now := turn{gate: &d.gate, n: c.turns.Add(1)}
 	run := items
 	for i, it := range items {
-		it.err = c.prepare(ctx, it, now)
+		if err := c.prepare(ctx, it, now); err != nil || it.err != nil {
+			it.err = err
+		}
 		switch {
 		case it.err != nil && len(run) == len(items): // the first one that the handler does not get
 			run = append(make([]*item, 0, len(items)-1), items[:i]...)
@@ -186,16 +188,17 @@ func (c *consumer) conclude(d *desk, items []*item) {
 // judge decides what becomes of an item by the handler's verdict.
 func (c *consumer) judge(it *item) {
 	err := it.err
-	if it.ran && it.step.err != nil && err == nil {
-		err = Reject(it.step.err)
+	gathered := it.ran && it.step.gathered
+	if err == nil && gathered && it.step.failed() != nil {
+		err = Reject(it.step.failed())
 	}
 	it.handled = false
 	wait, isLater := errors.AsType[*later](err)
 	switch {
 	case err == nil:
 		it.handled = true
-		if it.ran && it.step.gathered {
-			it.settle(port.Settlement{Then: it.step.batch})
+		if gathered {
+			it.settle(port.Settlement{Then: it.step.gathers().batch})
 		} else {
 			it.acknowledge()
 		}

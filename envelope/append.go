@@ -97,6 +97,15 @@ func (w *writer) name(name string) {
 	w.b = append(append(append(w.b, '"'), name...), '"', ':')
 }
 
+// lead is that of f, without its comma where f is the first member.
+func (w *writer) lead(f field) string {
+	lead := f.lead()
+	if w.b[len(w.b)-1] == '{' {
+		return lead[1:]
+	}
+	return lead
+}
+
 func (w *writer) required(f field, s string) {
 	if s == "" {
 		w.fail(f.String(), "missing")
@@ -113,8 +122,13 @@ func (w *writer) optional(f field, s string) {
 		w.fail(f.String(), tooLong(len(s), limit, "bytes"))
 		return
 	}
-	w.name(f.String())
-	w.text(f, s)
+	lead := w.lead(f)
+	if isPlainASCII(s) {
+		w.b = append(append(append(w.b, lead...), s...), '"')
+		return
+	}
+	w.b = append(w.b, lead[:len(lead)-1]...)
+	w.escape(f, s)
 }
 
 // text appends s as a JSON string.
@@ -123,6 +137,11 @@ func (w *writer) text(f field, s string) {
 		w.b = append(append(append(w.b, '"'), s...), '"')
 		return
 	}
+	w.escape(f, s)
+}
+
+// escape is text for what may not stand as it is.
+func (w *writer) escape(f field, s string) {
 	if !utf8.ValidString(s) {
 		w.fail(f.String(), "not valid UTF-8")
 	}
@@ -173,8 +192,7 @@ func (w *writer) extra(raw []byte) {
 
 func (w *writer) payload(contentType string, payload []byte) {
 	if !carriesJSON(contentType) {
-		w.name(fieldPayloadBase64.String())
-		w.b = append(w.b, '"')
+		w.b = append(w.b, w.lead(fieldPayloadBase64)...)
 		w.b = base64.StdEncoding.AppendEncode(w.b, payload)
 		w.b = append(w.b, '"')
 		return

@@ -114,6 +114,35 @@ func (f field) String() string {
 	return "unknown field"
 }
 
+// lead is what stands before the text of f on the wire where it is not the first member; "" where f has no text.
+func (f field) lead() string {
+	switch f {
+	case fieldID:
+		return `,"id":"`
+	case fieldType:
+		return `,"type":"`
+	case fieldTs:
+		return `,"ts":"`
+	case fieldCorrID:
+		return `,"corrId":"`
+	case fieldCauseID:
+		return `,"causeId":"`
+	case fieldTenantID:
+		return `,"tenantId":"`
+	case fieldSource:
+		return `,"source":"`
+	case fieldKey:
+		return `,"key":"`
+	case fieldLastError:
+		return `,"lastError":"`
+	case fieldContentType:
+		return `,"contentType":"`
+	case fieldPayloadBase64:
+		return `,"payloadBase64":"`
+	}
+	return ""
+}
+
 // fieldNamed is the inverse of String; names are case-sensitive.
 func fieldNamed(name []byte) field {
 	switch string(name) {

@@ -171,10 +171,12 @@ func (p *parser) optional(f field) string {
 	if found.from == 0 || p.err != nil {
 		return ""
 	}
-	p.where = f.String()
+	if found.escaped {
+		p.where = f.String()
+	}
 	s := p.string(found)
 	if limit := f.limit(); len(s) > limit {
-		p.at = found.from
+		p.where, p.at = f.String(), found.from
 		p.fail(tooLong(len(s), limit, "bytes"))
 	}
 	return s
@@ -264,13 +266,16 @@ func (p *parser) body(m *Meta) []byte {
 	return p.b[plain.from:plain.to:plain.to]
 }
 
+// strictBase64 refuses bits that stand for nothing: one payload has one text.
+var strictBase64 = base64.StdEncoding.Strict()
+
 func (p *parser) base64(found span) []byte {
 	p.where = fieldPayloadBase64.String()
 	text, ok := p.unescaped(found)
 	if !ok {
 		return nil
 	}
-	body, err := base64.StdEncoding.Strict().AppendDecode(make([]byte, 0, base64.StdEncoding.DecodedLen(len(text))), text)
+	body, err := strictBase64.AppendDecode(make([]byte, 0, strictBase64.DecodedLen(len(text))), text)
 	if err != nil {
 		p.at = found.from
 		p.fail(err.Error())

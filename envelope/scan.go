@@ -1,6 +1,10 @@
 package envelope
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+)
 
 // maxDepth is how deep arrays and objects may nest, the envelope included; encoding/json has the same limit.
 const maxDepth = 10_000
@@ -135,21 +139,18 @@ func (s *scanner) open(bracket byte, depth int) bool {
 // member reads the name of an object's next member, up to its value. At the end of the object, which it reads too, and after an
 // error it reports false.
 func (s *scanner) member(first bool) (span, bool) {
-	c := s.space()
-	if c == '}' {
+	if i := s.at; !first && i+1 < len(s.b) && s.b[i] == ',' && s.b[i+1] == '"' {
 		s.at++
+	} else if !s.toMember(first) {
 		return span{}, false
-	}
-	if !first {
-		if c != ',' {
-			return span{}, s.fail("want , or }")
-		}
-		s.at++
-		s.space()
 	}
 	name, ok := s.text()
 	if !ok {
 		return span{}, false
+	}
+	if i := s.at; i+1 < len(s.b) && s.b[i] == ':' && s.b[i+1] > ' ' {
+		s.at++
+		return name, true
 	}
 	if s.space() != ':' {
 		return span{}, s.fail("want :")
@@ -157,6 +158,23 @@ func (s *scanner) member(first bool) (span, bool) {
 	s.at++
 	s.space()
 	return name, true
+}
+
+// toMember reads up to the name of the next member, as member does.
+func (s *scanner) toMember(first bool) bool {
+	c := s.space()
+	if c == '}' {
+		s.at++
+		return false
+	}
+	if !first {
+		if c != ',' {
+			return s.fail("want , or }")
+		}
+		s.at++
+		s.space()
+	}
+	return true
 }
 
 // text reads a string.
@@ -167,6 +185,18 @@ func (s *scanner) text() (span, bool) {
 	}
 	i++
 	found := span{from: i}
+	for i+8 <= len(b) && i < found.from+long { // what is escaped, wrong or long is looked at again
+		marks := special(binary.LittleEndian.Uint64(b[i:])) & highs
+		if marks == 0 {
+			i += 8
+			continue
+		}
+		if end := i + bits.TrailingZeros64(marks)/8; b[end] == '"' {
+			found.to, s.at = end, end+1
+			return found, true
+		}
+		break
+	}
 	for {
 		i = plainUntil(b, i)
 		s.at = i

@@ -45,3 +45,17 @@ func TestEscapesAreReadAsTheStandardLibraryReadsThem(t *testing.T) {
 		wantInvalid(t, err, "key at byte 56: unpaired surrogate")
 	}
 }
+
+// Strings are looked at eight bytes at a time, and long ones at thirty-two: wherever in one something stands, it is found.
+func TestWhatIsSpecialInAStringIsFoundWhereverItStands(t *testing.T) {
+	for length := range 120 {
+		for at := range length {
+			for _, special := range []string{`"`, `\`, "\x1f", "\t", "\x00", `\n`, "!", "#", " ", "[", "]", "\x7f", "ä", "\U0010ffff"} {
+				payload := []byte(`"` + strings.Repeat("x", at) + special + strings.Repeat("y", length-at-1) + `"`)
+				if _, err := envelope.Append(nil, sampleMeta(), payload); (err == nil) != json.Valid(payload) {
+					t.Fatalf("%q: %v, want valid %v", payload, err, json.Valid(payload))
+				}
+			}
+		}
+	}
+}

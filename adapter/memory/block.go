@@ -2,6 +2,7 @@ package memory
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/musterhq/muster/port"
 )
@@ -15,8 +16,8 @@ type block struct {
 
 // How many messages share a block, at most. A larger body has one of its own.
 const (
-	blockMessages = 32
-	blockBytes    = 8 << 10 // of bodies
+	blockMessages = 24
+	blockBytes    = 6 << 10 // of bodies; four such share a span of the allocator, one of 8 KiB has one to itself
 )
 
 // kept is what is kept of messages: copies, for what is in a batch is its writer's again once it is written. The entries have no place
@@ -26,7 +27,6 @@ type kept struct {
 	blocks  []*block
 	topic   string // of all of them, where none is addressed; else ""
 	bytes   int64  // of the bodies
-	text    []byte // of the block that is being made
 }
 
 // add keeps ms, too.
@@ -61,7 +61,12 @@ func (k *kept) addOne(m *port.Message) {
 // addBlock keeps messages that share a block.
 func (k *kept) addBlock(ms []port.Message) {
 	var bodies [blockMessages][]byte
-	k.text = k.text[:0]
+	var text strings.Builder
+	length := 0
+	for i := range ms {
+		length += len(ms[i].ID) + len(ms[i].Key)
+	}
+	text.Grow(length)
 	body := 0
 	for i := range ms {
 		m := &ms[i]
@@ -70,13 +75,14 @@ func (k *kept) addBlock(ms []port.Message) {
 		}
 		bodies[i] = m.Body
 		k.entries = append(k.entries, entry{
-			block: uint32(len(k.blocks)), text: uint16(len(k.text)), idLen: uint16(len(m.ID)), keyLen: uint16(len(m.Key)),
+			block: uint32(len(k.blocks)), text: uint16(text.Len()), idLen: uint16(len(m.ID)), keyLen: uint16(len(m.Key)),
 			body: uint16(body), size: uint32(len(m.Body)),
 		})
-		k.text = append(append(k.text, m.ID...), m.Key...)
+		text.WriteString(m.ID)
+		text.WriteString(m.Key)
 		body += len(m.Body)
 	}
-	k.blocks = append(k.blocks, &block{text: string(k.text), bodies: bytes.Join(bodies[:len(ms)], nil)})
+	k.blocks = append(k.blocks, &block{text: text.String(), bodies: bytes.Join(bodies[:len(ms)], nil)})
 }
 
 // some are the entries from one to another; nothing is kept in nil.
@@ -106,21 +112,21 @@ func (b *Backend) room() *kept {
 
 func (b *Backend) giveBack(k *kept) {
 	clear(k.blocks)
-	*k = kept{entries: k.entries[:0], blocks: k.blocks[:0], text: k.text}
+	*k = kept{entries: k.entries[:0], blocks: k.blocks[:0]}
 	b.kept.Put(k)
 }
 
 // id is the message's ID, which is in b.
 func (e *entry) id(b *block) string { return b.text[e.text:][:e.idLen] }
 
-// show sets what is kept of the message, in b, in m, which is empty.
+// show sets what is kept of the message, in b, in m.
 func (e *entry) show(b *block, m *port.Message) {
 	m.ID = e.id(b)
-	if e.keyLen > 0 {
-		m.Key = b.text[int(e.text)+int(e.idLen):][:e.keyLen]
-	}
+	set(&m.Key, b.text[int(e.text)+int(e.idLen):][:e.keyLen])
 	if e.size > 0 {
 		from, to := int(e.body), int(e.body)+int(e.size)
 		m.Body = b.bodies[from:to:to]
+	} else if m.Body != nil {
+		m.Body = nil
 	}
 }

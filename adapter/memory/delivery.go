@@ -7,35 +7,56 @@ import (
 	"github.com/musterhq/muster/port"
 )
 
-// parcel is what one Fetch hands out. What its deliveries are called is noted under the lock, and written when it was let go: their
-// receipts and offsets share one text.
+// parcel is what one Fetch hands out. What its deliveries are is noted under the lock, and written when it was let go: others do not
+// wait for the memory of the deliveries, which another goroutine had last. Their receipts and offsets share one text.
 type parcel struct {
 	list   []port.Delivery
+	topic  string
+	group  string
 	prefix string // of the offsets
+	until  time.Time
 	labels []label
+	blocks []*block
 	text   []byte
 }
 
-// label is what a delivery is called.
+// label is what one delivery is.
 type label struct {
-	loan loanID
-	seq  uint64 // 0: it has no offset
+	loan  loanID
+	seq   uint64 // 0: it is addressed, and has no offset
+	entry entry  // its block is numbered by its place in the parcel
+	again bool   // the delivery has its counts and its reason already
 }
 
-// grow makes room for n deliveries, in into if that is large enough.
-func (p *parcel) grow(n int, into []port.Delivery) {
+// grow makes room for n deliveries, in into if that is large enough, some of them at a time.
+func (p *parcel) grow(n, some int, into []port.Delivery) {
 	if p.list = into[:0]; cap(into) < n {
 		p.list = make([]port.Delivery, 0, n)
 	}
-	p.labels = slices.Grow(p.labels[:0], n)
+	p.labels = slices.Grow(p.labels[:0], min(n, some))
 }
 
-// holds reports whether there is room for n deliveries. Memory that was given may have room for more of them than there are labels.
-func (p *parcel) holds(n int) bool { return n <= min(cap(p.list), cap(p.labels)) }
+// holds reports whether there is room for n deliveries, some at a time. Memory that was given may have room for more of them than there
+// are labels.
+func (p *parcel) holds(n, some int) bool { return n <= cap(p.list) && min(n, some) <= cap(p.labels) }
 
-// name writes the receipts and offsets.
-func (p *parcel) name() {
-	p.text = slices.Grow(p.text[:0], len(p.list)*(receiptLen+offsetLen))
+// add notes the next delivery, whose message is e, in b.
+func (p *parcel) add(e *entry, b *block, loan loanID, seq uint64) *label {
+	n := len(p.labels)
+	p.labels = p.labels[:n+1]
+	l := &p.labels[n]
+	l.loan, l.seq, l.entry, l.again = loan, seq, *e, false
+	if last := len(p.blocks); last == 0 || p.blocks[last-1] != b {
+		p.blocks = append(p.blocks, b)
+	}
+	l.entry.block = uint32(len(p.blocks) - 1)
+	return l
+}
+
+// write writes the deliveries that were noted over what was in their memory. What is as it was is not written: a write costs more than a
+// look.
+func (p *parcel) write() {
+	p.text = slices.Grow(p.text[:0], len(p.labels)*(receiptLen+offsetLen))
 	for i := range p.labels {
 		l := &p.labels[i]
 		p.text = l.loan.appendReceipt(p.text)
@@ -44,12 +65,42 @@ func (p *parcel) name() {
 		}
 	}
 	rest := string(p.text)
+	done := len(p.list)
+	p.list = p.list[:done+len(p.labels)]
+	at, first := never, time.Time{}
 	for i := range p.labels {
-		d := &p.list[i]
+		l, d := &p.labels[i], &p.list[done+i]
 		d.Receipt, rest = port.Receipt(rest[:receiptLen]), rest[receiptLen:]
-		if d.Offset = ""; p.labels[i].seq > 0 {
+		m := &d.Message
+		if l.seq > 0 {
 			d.Offset, rest = port.Offset(rest[:offsetLen]), rest[offsetLen:]
+			set(&m.Group, "")
+		} else {
+			d.Offset = ""
+			set(&m.Group, p.group)
 		}
+		set(&m.Topic, p.topic)
+		l.entry.show(p.blocks[l.entry.block], m)
+		if m.At != (time.Time{}) {
+			m.At = time.Time{}
+		}
+		if !l.again {
+			d.Attempt, d.Lost, d.Crashes = 0, 0, 0
+			set(&d.Reason, "")
+		}
+		if l.entry.at != at {
+			at = l.entry.at
+			first = time.Unix(0, at)
+		}
+		d.FirstAt, d.Until = first, p.until
+	}
+	clear(p.blocks)
+	p.labels, p.blocks = p.labels[:0], p.blocks[:0]
+}
+
+func set(to *string, s string) {
+	if *to != s {
+		*to = s
 	}
 }
 
@@ -81,9 +132,16 @@ func (g *group) take(c *counts, want *port.Group, limit int, now moment, out *pa
 	if len(g.picked) == 0 {
 		return
 	}
+	g.lend(c, want, now, out)
+}
+
+// lend hands out the picked items, and notes them in out, which has room for them and no labels.
+func (g *group) lend(c *counts, want *port.Group, now moment, out *parcel) {
 	due := now.after(want.Loan)
 	list := g.loanList(want.Loan)
-	for _, slot := range g.picked {
+	out.topic, out.group, out.prefix = g.topic.conf.Name, g.name, g.topic.log.prefix
+	out.until = now.t.Add(time.Duration(due - now.ns))
+	for i, slot := range g.picked {
 		it := g.item(slot)
 		g.lends++
 		it.lend, it.due, it.state, it.begun = g.lends, due, loaned, false
@@ -91,8 +149,25 @@ func (g *group) take(c *counts, want *port.Group, limit int, now moment, out *pa
 			it.consumer = want.Consumer
 		}
 		list.push(g, it)
+		loan := loanID{lend: it.lend, slot: slot, serial: g.serial}
+		var l *label
+		if it.own == nil {
+			e, b := g.topic.log.show(it.seq)
+			l = out.add(e, b, loan, it.seq)
+		} else {
+			l = out.add(&it.own.entry, it.own.block, loan, 0)
+		}
+		if it.attempt != 0 || it.lost != 0 || it.reason != "" {
+			at := len(out.list) + i
+			d := &out.list[:at+1][at]
+			d.Attempt, d.Lost, d.Crashes, d.Reason = int(it.attempt), int(it.lost), int(it.crashes), it.reason
+			l.again = true
+		}
+		if it.lost > 0 {
+			c.redelivered++
+		}
 	}
-	g.deliveries(c, now, due, out)
+	c.fetched += int64(len(g.picked))
 }
 
 // pickAgain picks what has become due, until there are limit, and tells how many it found remembered.
@@ -164,34 +239,4 @@ func (g *group) pickFresh(limit int, now moment) (acked int) {
 		}
 	}
 	return acked
-}
-
-// deliveries puts the picked items, as they are handed out, into out, which is empty and has room for them.
-func (g *group) deliveries(c *counts, now moment, due int64, out *parcel) {
-	until := now.t.Add(time.Duration(due - now.ns))
-	list := out.list[:len(g.picked)]
-	out.prefix, out.labels = g.topic.log.prefix, out.labels[:len(g.picked)]
-	for i, slot := range g.picked {
-		it, d := g.item(slot), &list[i]
-		d.Message = port.Message{} // all else is set
-		var e *entry
-		if it.own == nil {
-			var b *block
-			e, b = g.topic.log.show(it.seq)
-			e.show(b, &d.Message)
-		} else {
-			e = &it.own.entry
-			e.show(it.own.block, &d.Message)
-			d.Message.Group = g.name
-		}
-		d.Message.Topic = g.topic.conf.Name
-		d.Attempt, d.Lost, d.Crashes, d.Reason = int(it.attempt), int(it.lost), int(it.crashes), it.reason
-		d.FirstAt, d.Until = time.Unix(0, e.at), until
-		if it.lost > 0 {
-			c.redelivered++
-		}
-		out.labels[i] = label{loan: loanID{lend: it.lend, slot: it.slot, serial: g.serial}, seq: it.seq}
-	}
-	out.list = list
-	c.fetched += int64(len(list))
 }

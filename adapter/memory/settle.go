@@ -42,16 +42,20 @@ func (b *Backend) Settle(ctx context.Context, g port.Group, list ...port.Settlem
 	})
 }
 
-// settledTogether is how many settlements are carried out under one lock.
-const settledTogether = 256
+// settledTogether is how many settlements are carried out under one lock, as few as [fetchedTogether].
+const settledTogether = 64
 
 // settleSome settles the list, of at most settledTogether. What can be found out about it without the lock is.
 func (c call) settleSome(g *port.Group, list []port.Settlement, errs []error) {
 	var loans [settledTogether]loanID
+	var plain [settledTogether]bool
 	var k *kept // of the messages of all steps, where there are any
 	for i := range list {
+		loans[i] = loanOf(list[i].Receipt)
+		if plain[i] = isPlain(&list[i]); plain[i] {
+			continue
+		}
 		if errs[i] = c.checkSettlement(g, &list[i]); errs[i] == nil {
-			loans[i] = loanOf(list[i].Receipt)
 			k = c.keep(k, list[i].Then.Messages)
 		}
 	}
@@ -63,14 +67,59 @@ func (c call) settleSome(g *port.Group, list []port.Settlement, errs []error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
+	remember := remembering(g, now)
+	var own *group
 	for i := range list {
-		if errs[i] == nil {
+		switch {
+		case errs[i] != nil:
+		case plain[i] && len(s.steps) == 0:
+			if own == nil {
+				own = s.group(g.Topic, g.Name)
+			}
+			errs[i] = c.acknowledgePlain(own, g, &list[i], loans[i], remember, now)
+		default:
+			own = nil // others may have the lock meanwhile
 			from := next
 			next += len(list[i].Then.Messages)
 			errs[i] = c.settle(g, &list[i], loans[i], k.some(from, next), now)
 		}
 	}
 	s.flush(now)
+}
+
+// acknowledgePlain settles with nothing but an acknowledgement, as most are, while no step of others is under way. G is the group, nil where
+// there is none.
+func (c call) acknowledgePlain(g *group, want *port.Group, m *port.Settlement, loan loanID, remember int64, now moment) error {
+	if g == nil {
+		return c.groupLost(want)
+	}
+	it := g.find(loan, want.Consumer)
+	if it == nil || it.state != loaned {
+		return c.stale(want, m.Receipt)
+	}
+	c.b.space.touch(g.topic)
+	repeats := ""
+	if remember > 0 && !g.known.add(g.id(it), now.ns, remember) || remember == 0 && g.knows(it, now) {
+		repeats = g.id(it)
+	}
+	g.finish(it)
+	c.b.counts.acked++
+	if repeats != "" {
+		return repeated(repeats)
+	}
+	return nil
+}
+
+func repeated(id string) error {
+	return fmt.Errorf("memory: settle: %w", &port.DuplicateError{IDs: []string{id}, Whole: true})
+}
+
+// remembering is until when the IDs that the group acknowledges now are known; 0: not at all.
+func remembering(g *port.Group, now moment) int64 {
+	if g.Remember <= 0 {
+		return 0
+	}
+	return now.after(g.Remember)
 }
 
 // keep keeps ms in k, too, which is nil until there is something to keep.
@@ -87,13 +136,15 @@ func (c call) keep(k *kept, ms []port.Message) *kept {
 
 // checkSettlement refuses a settlement that cannot be.
 func (c call) checkSettlement(g *port.Group, m *port.Settlement) error {
-	if m.Verdict == port.Ack && m.Receipt != "" && m.After == 0 && m.Reason == "" && m.Then.IsZero() {
-		return nil // as most are
-	}
 	if err := m.Check(c.b.caps, g.Topic); err != nil {
 		return fmt.Errorf("memory: settle: %w", err)
 	}
 	return nil
+}
+
+// isPlain reports whether m is nothing but an acknowledgement, and one that can be.
+func isPlain(m *port.Settlement) bool {
+	return m.Verdict == port.Ack && m.Receipt != "" && m.After == 0 && m.Reason == "" && m.Then.IsZero()
 }
 
 // seen reports whether others may see what happens between the parts of the call.
@@ -170,41 +221,25 @@ func (c call) settle(want *port.Group, m *port.Settlement, loan loanID, k kept, 
 		c.b.counts.released++
 		g.wait(it, now.after(m.After))
 	default:
-		return c.acknowledge(g, it, want, m, k, now)
+		return c.acknowledge(g, it, want, m, loan, k, now)
 	}
 	s.touch(g.topic)
 	return nil
 }
 
 // acknowledge finishes the item, together with what the settlement says happens in the same step.
-func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settlement, k kept, now moment) error {
+func (c call) acknowledge(g *group, it *item, want *port.Group, m *port.Settlement, loan loanID, k kept, now moment) error {
+	remember := remembering(want, now)
+	if m.Then.IsZero() {
+		return c.acknowledgePlain(g, want, m, loan, remember, now)
+	}
 	s := c.b.space
 	s.touch(g.topic)
-	remember := int64(0)
-	if want.Remember > 0 {
-		remember = now.after(want.Remember)
-	}
-	plain := m.Then.IsZero()
-	var repeats bool
-	switch {
-	case plain && remember > 0:
-		repeats = !g.known.add(g.id(it), now.ns, remember)
-	default:
-		repeats = g.knows(it, now)
-	}
-	id := ""
-	if repeats {
-		id = g.id(it)
-	}
-	if repeats || plain {
+	if g.knows(it, now) {
+		id := g.id(it)
 		g.finish(it)
 		c.b.counts.acked++
-	}
-	if repeats {
-		return fmt.Errorf("memory: settle: %w", &port.DuplicateError{IDs: []string{id}, Whole: true})
-	}
-	if plain {
-		return nil
+		return repeated(id)
 	}
 	st, err := c.decide(&m.Then, k, g, it, remember, now)
 	if err != nil {
