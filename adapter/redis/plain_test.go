@@ -184,6 +184,10 @@ func TestTheShortScriptLeavesWhatTheLongOneDoes(t *testing.T) {
 		{"several", write(message("orders", "4", ""), message("orders", "5", "5"), message("orders", "6", "6")), nil},
 		{"a larger one than all before", write(message("orders", "7", strings.Repeat("x", 5000))), nil},
 		{"one that is known by the record's set", write(message("orders", "3", "again")), port.ErrDuplicate},
+		{"a step that is known, with another message", func(q *Backend) error {
+			return q.Write(t.Context(), port.Batch{ID: "step 3", Messages: []port.Message{message("orders", "other", "")}})
+		}, nil},
+		{"a message with a key", write(port.Message{Topic: "orders", ID: "keyed", Key: "k", Body: []byte("body")}), nil},
 		{"one of two that is there twice", write(message("orders", "8", ""), message("orders", "8", "")), port.ErrDuplicate},
 		{"one after what the long script wrote", write(message("orders", "9", "")), nil},
 		{"one that waits", write(port.Message{Topic: "orders", ID: "10", At: time.Now().Add(time.Hour)}), nil},
@@ -216,6 +220,44 @@ func TestTheShortScriptLeavesWhatTheLongOneDoes(t *testing.T) {
 	}
 	if said(t, short, "HGET", short.space.topicHash("orders"), "plain") == "" {
 		t.Error("the record is not written")
+	}
+}
+
+func TestTheShortScriptLeavesAMessageThatIsDueGoFirst(t *testing.T) {
+	b := namesake(t, testserver.Redis(t, testserver.RedisConfig{}), "due")
+	for i, m := range []port.Message{{ID: "1"}, {ID: "late", At: time.Now().Add(time.Hour)}, {ID: "2"}, {ID: "3"}} {
+		m.Topic = "orders"
+		if err := b.Write(t.Context(), port.Batch{Messages: []port.Message{m}}); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	// As if its time had come.
+	keys := b.space.addTopic(nil, "orders")
+	f := strings.Fields(said(t, b, "HGET", keys[0], "plain"))
+	if len(f) != 7 || f[5] == "0" {
+		t.Fatalf("the record is %q", f)
+	}
+	f[5] = "1"
+	direct(t, b, "HSET", keys[0], "due", "1", "plain", strings.Join(f, " "))
+	m := direct(t, b, "ZRANGE", keys[2], "0", "-1")
+	waiting, err := m.AsStrSlice()
+	if err != nil || len(waiting) != 1 {
+		t.Fatal(waiting, err)
+	}
+	direct(t, b, "ZADD", keys[2], "1", waiting[0])
+	if err := b.Write(t.Context(), port.Batch{Messages: []port.Message{{Topic: "orders", ID: "4"}}}); err != nil {
+		t.Fatal(err)
+	}
+	stored, err := b.Read(t.Context(), port.Range{Topic: "orders", Max: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	for _, s := range stored {
+		got += s.Message.ID + " "
+	}
+	if got != "1 2 3 late 4 " {
+		t.Errorf("the log is %s", got)
 	}
 }
 
@@ -255,6 +297,17 @@ func TestIDsAreKnownToTheShortScriptWhateverTheClockWas(t *testing.T) {
 				err := b.Write(t.Context(), port.Batch{Messages: []port.Message{{Topic: "orders", ID: id}}})
 				if errors.Is(err, port.ErrDuplicate) != known || err != nil && !known {
 					t.Errorf("write %d, of %s: %v", i+1, id, err)
+				}
+			}
+			for _, key := range b.space.addTopic(nil, "orders")[3:] {
+				in, left := direct(t, b, "SISMEMBER", key, "3"), direct(t, b, "PTTL", key)
+				is, err1 := in.AsInt64()
+				ms, err2 := left.AsInt64()
+				if err := errors.Join(err1, err2); err != nil {
+					t.Fatal(err)
+				}
+				if width := port.Millis(port.DefaultWindow); is == 1 && (ms <= width || ms > 2*width) {
+					t.Errorf("what was written now is known for %d ms in %s", ms, key)
 				}
 			}
 		})

@@ -1,5 +1,5 @@
 -- The most frequent steps: nothing but new messages to one topic that is there. It writes what write.lua would, with less to do around
--- it, or answers 0. KEYS: as for write.lua with one topic, 6-11. ARGV: number of IDs of steps, the IDs, the messages.
+-- it, or answers 0. single.lua stands in front. KEYS: as for write.lua with one topic, 6-11. ARGV: number of IDs of steps, the IDs, the messages.
 
 local steps = ARGV[1] + 0
 if steps > 0 and (twice(ARGV, 2, 1 + steps) or known(3, ARGV, 2, 1 + steps)) or not plain(6, 2 + steps, #ARGV) then return 0 end
