@@ -57,6 +57,24 @@ func together(list []*writing) []string {
 	return args
 }
 
+// mostKeys is of how many topics the keys are kept, which cost more to make than all else around a step.
+const mostKeys = 1024
+
+// keys are those of append.lua for a topic. Nobody may change them.
+func (g *gather) keys(family, topic string) []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	keys := g.topics[topic]
+	if keys == nil {
+		keys = g.b.space.addTopic(g.b.space.addHead(make([]string, 0, 5+topicKeys), family), topic)
+		if len(g.topics) >= mostKeys {
+			clear(g.topics)
+		}
+		g.topics[topic] = keys
+	}
+	return keys
+}
+
 // appendAll writes plain steps by the script that is made for them, and answers them. False: it has done nothing, and they are to be
 // written as all others, because a step or a message is known, the topic is new or full, or a delayed message is due in it.
 func (g *gather) appendAll(ctx context.Context, family string, list []*writing) bool {
@@ -64,8 +82,7 @@ func (g *gather) appendAll(ctx context.Context, family string, list []*writing) 
 	if args == nil {
 		return false
 	}
-	keys := g.b.space.addTopic(g.b.space.addHead(make([]string, 0, 16), family), list[0].topic)
-	m, err := g.b.run(ctx, "write", g.b.scripts.append, keys, args)
+	m, err := g.b.run(ctx, "write", g.b.scripts.append, g.keys(family, list[0].topic), args)
 	if err == nil {
 		var done int64
 		if done, err = m.AsInt64(); err == nil && done == 0 {

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,5 +52,21 @@ func TestAMessageToATopicThatIsThereIsOneShortScript(t *testing.T) {
 	}
 	if n := calls(t, b, "zadd"); n != "0" {
 		t.Errorf("the script for all steps, which looks at delayed messages, has run %s times", n)
+	}
+}
+
+func TestTheKeysOfATopicAreItsOwnAndNotKeptForEver(t *testing.T) {
+	g := newGather(&Backend{space: space{"ns:"}})
+	for i := range mostKeys + 10 {
+		topic := "orders." + strconv.Itoa(i)
+		for range 2 {
+			keys := g.keys("orders", topic)
+			if want := g.b.space.addTopic(g.b.space.addHead(nil, "orders"), topic); !slices.Equal(keys, want) {
+				t.Fatalf("the keys of %s are %q", topic, keys)
+			}
+		}
+		if len(g.topics) > mostKeys {
+			t.Fatalf("the keys of %d topics are kept", len(g.topics))
+		}
 	}
 }

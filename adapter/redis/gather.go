@@ -29,9 +29,10 @@ const (
 // unknown, and the step is carried out without it, so nothing that waits points to the caller's memory. A connection that breaks makes
 // the outcome of all in the script unknown. A script that the server refuses as a whole has done nothing: each step is sent again alone.
 type gather struct {
-	b  *Backend
-	mu sync.Mutex
-	of map[string]*line // by family; none where nothing is under way
+	b      *Backend
+	mu     sync.Mutex
+	of     map[string]*line    // by family; none where nothing is under way
+	topics map[string][]string // keys of append.lua, by topic
 }
 
 // line is what is under way of one family, and what waits.
@@ -51,7 +52,9 @@ type writing struct {
 	done  chan error // holds one: what came of it
 }
 
-func newGather(b *Backend) *gather { return &gather{b: b, of: map[string]*line{}} }
+func newGather(b *Backend) *gather {
+	return &gather{b: b, of: map[string]*line{}, topics: map[string][]string{}}
+}
 
 func newWriting(b *port.Batch) *writing {
 	return &writing{

@@ -35,7 +35,7 @@ func load() (s scripts, err error) {
 		reads bool
 	}{
 		{&s.write, "clock topic step write", false},
-		{&s.append, "plain append", false},
+		{&s.append, "single plain append", false},
 		{&s.settle, "clock topic group step settle", false},
 		{&s.ack, "plain ack", false},
 		{&s.fetch, "clock topic group fetch", false},

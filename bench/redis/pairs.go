@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -33,6 +34,13 @@ func (f *field) pairs(ctx context.Context, out io.Writer, quartets int) error {
 	swap := func(r rueidis.Client) error {
 		return rawStore{&raw{ctx: ctx, client: r, body: rueidis.BinaryString(body)}}.swap(rawKey)
 	}
+	var last atomic.Uint64
+	once := func(r rueidis.Client) error {
+		return (&raw{ctx: ctx, client: r, body: rueidis.BinaryString(body)}).publishOnce(rawStream, last.Add(1))
+	}
+	publish := func(b *redis.Backend) error {
+		return (&muster{ctx: ctx, b: b, kind: full, body: body}).publish(musterTopic)()
+	}
 	lock := func(r rueidis.Client) error { return rawLock{&raw{ctx: ctx, client: r}}.lock("bench") }
 	for _, c := range []struct {
 		name   string
@@ -49,9 +57,8 @@ func (f *field) pairs(ctx context.Context, out io.Writer, quartets int) error {
 		}},
 		{"compare", swap, func(b *redis.Backend) error { return musterStore{&muster{ctx: ctx, b: b, body: body}}.swap(key) }},
 		{"lock", lock, func(b *redis.Backend) error { return musterLock{&muster{ctx: ctx, b: b}, true}.lock("bench") }},
-		{"publish", add, func(b *redis.Backend) error {
-			return (&muster{ctx: ctx, b: b, kind: full, body: body}).publish(musterTopic)()
-		}},
+		{"publish", add, publish},
+		{"publish what is remembered", once, publish},
 	} {
 		pairs, err := bench.Pairs(ctx, 20*time.Millisecond, quartets, f.rawOp(c.raw), f.musterOp(c.muster))
 		if err != nil {

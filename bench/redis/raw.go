@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -54,6 +55,23 @@ func (r *raw) Close() error {
 
 func (r *raw) publish(stream string) error {
 	return r.client.Do(r.ctx, r.client.B().Xadd().Key(stream).Id("*").FieldValue().FieldValue("m", r.body).Build()).Error()
+}
+
+// remembering is the least that recognises a message which is published again within two minutes: its ID is a key of its own, which is
+// set and the message appended in one script.
+var remembering = rueidis.NewLuaScript(`
+if not redis.call('SET', KEYS[2], '', 'NX', 'PX', 120000) then return 0 end
+redis.call('XADD', KEYS[1], '*', 'i', ARGV[1], 'm', ARGV[2])
+return 1`)
+
+// publishOnce publishes a message with an ID that is as long as a UUID.
+func (r *raw) publishOnce(stream string, id uint64) error {
+	name := fmt.Sprintf("0198c0de-0000-7000-8000-%012d", id)
+	done, err := remembering.Exec(r.ctx, r.client, []string{stream, stream + ":" + name}, []string{name, r.body}).AsInt64()
+	if err == nil && done == 0 {
+		err = errors.New("a new ID is known")
+	}
+	return err
 }
 
 // fill appends n messages in pipelines of 500.
@@ -170,6 +188,17 @@ type rawPublish struct {
 
 func (r *rawPublish) Move(n int) error {
 	return callers(n, r.many, func() error { return r.publish(rawStream) })
+}
+
+// rawRemembers publishes from many callers messages that would be recognised.
+type rawRemembers struct {
+	*raw
+	many int
+	last atomic.Uint64
+}
+
+func (r *rawRemembers) Move(n int) error {
+	return callers(n, r.many, func() error { return r.publishOnce(rawStream, r.last.Add(1)) })
 }
 
 // rawBacklog works off what was there before.

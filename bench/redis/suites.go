@@ -30,20 +30,22 @@ var (
 
 func (f *field) suites() []suite {
 	return []suite{
-		{"publish1", "one caller publishes", []string{"rueidis-tuned"}, []bench.Contender{
+		{"publish1", "one caller publishes", []string{"rueidis-tuned", "rueidis-remembers"}, []bench.Contender{
 			{Name: "go-redis", Work: 5_000, Open: f.goRedis(func(g *goRedis) bench.Contest { return &goRedisPublish{g, 1} })},
 			{Name: "watermill", Work: 5_000, Open: f.mill(func(m *mill) bench.Contest { return &millPublish{m, 1} })},
 			{Name: "asynq", Work: 5_000, Open: f.tasks(func(t *tasks) bench.Contest { return &tasksPublish{t, 1} })},
 			{Name: "rueidis-tuned", Work: 10_000, Open: f.raw(true, func(r *raw) bench.Contest { return &rawPublish{r, 1} })},
+			{Name: "rueidis-remembers", Work: 10_000, Open: f.raw(true, func(r *raw) bench.Contest { return &rawRemembers{raw: r, many: 1} })},
 			{Name: "muster", Work: 10_000, Open: f.muster(full, func(m *muster) bench.Contest { return &musterPublish{m, 1} })},
 			{Name: "muster-plain", Work: 10_000, Open: f.muster(plain, func(m *muster) bench.Contest { return &musterPublish{m, 1} })},
 		}},
-		{"publish64", "64 callers publish one message a call", []string{"rueidis-tuned"}, []bench.Contender{
+		{"publish64", "64 callers publish one message a call", []string{"rueidis-tuned", "rueidis-remembers"}, []bench.Contender{
 			{Name: "go-redis", Work: 20_000, Open: f.goRedis(func(g *goRedis) bench.Contest { return &goRedisPublish{g, 64} })},
 			{Name: "watermill", Work: 20_000, Open: f.mill(func(m *mill) bench.Contest { return &millPublish{m, 64} })},
 			{Name: "asynq", Work: 10_000, Open: f.tasks(func(t *tasks) bench.Contest { return &tasksPublish{t, 64} })},
 			{Name: "rueidis-tuned", Work: 100_000, Open: f.raw(true, func(r *raw) bench.Contest { return &rawPublish{r, 64} })},
 			{Name: "rueidis-simple", Work: 50_000, Open: f.raw(false, func(r *raw) bench.Contest { return &rawPublish{r, 64} })},
+			{Name: "rueidis-remembers", Work: 50_000, Open: f.raw(true, func(r *raw) bench.Contest { return &rawRemembers{raw: r, many: 64} })},
 			{Name: "muster", Work: 50_000, Open: f.muster(full, func(m *muster) bench.Contest { return &musterPublish{m, 64} })},
 			{Name: "muster-plain", Work: 50_000, Open: f.muster(plain, func(m *muster) bench.Contest { return &musterPublish{m, 64} })},
 		}},

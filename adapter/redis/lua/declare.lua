@@ -9,7 +9,7 @@ local width = t.window
 for i, name in ipairs({'age', 'count', 'size', 'window'}) do
   if ARGV[i] ~= '0' then
     t[name] = tonumber(ARGV[i])
-    redis.call('HSET', KEYS[2], name, ARGV[i])
+    redis.call('HSET', KEYS[2], name, ARGV[i], 'plain', '')
   end
 end
 rewidth(5, width, t.window)

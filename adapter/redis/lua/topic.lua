@@ -45,7 +45,7 @@ end
 local function grown(t, blob)
   if #blob > t.max then
     t.max = #blob
-    redis.call('HSET', KEYS[t.at], 'max', text(t.max))
+    redis.call('HSET', KEYS[t.at], 'max', text(t.max), 'plain', '')
   end
 end
 
@@ -63,10 +63,10 @@ local function append(t, blob)
   t.dirty, t.news = true, true
 end
 
--- What has been counted is written down.
+-- What has been counted is written down. The field plain is what plain.lua keeps of others, and is not that any more.
 local function save(t)
   redis.call('HSET', KEYS[t.at], 'ms', text(t.ms), 'n', text(t.n), 'bytes', text(t.bytes), 'trim', text(t.trim), 'later', text(t.later),
-    'drops', text(t.drops), 'due', t.due and text(t.due) or '')
+    'drops', text(t.drops), 'due', t.due and text(t.due) or '', 'plain', '')
   t.dirty = false
 end
 
@@ -134,7 +134,7 @@ local function await(t, channel)
   if t.news then wake(t) t.news = false end
   if channel == '' or string.find(' ' .. t.waiters .. ' ', ' ' .. channel .. ' ', 1, true) then return end
   allow(KEYS[t.at])
-  redis.call('HSET', KEYS[t.at], 'waiters', t.waiters == '' and channel or t.waiters .. ' ' .. channel)
+  redis.call('HSET', KEYS[t.at], 'waiters', t.waiters == '' and channel or t.waiters .. ' ' .. channel, 'plain', '')
   if not t.era then redis.call('PEXPIRE', KEYS[t.at], 60000) end
 end
 
