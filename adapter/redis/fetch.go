@@ -31,16 +31,13 @@ func (b *Backend) Fetch(ctx context.Context, g port.Group, limit int) ([]port.De
 		number(port.Millis(g.Remember)), "",
 	}
 	var out []port.Delivery
-	err := b.await(ctx, g.Topic, time.Time{}, func(channel string) (bool, int64, error) {
+	err := b.attend(ctx, &g, func(channel string, again bool) (looked, error) {
 		args[5] = channel
 		for {
-			got, due, err := b.fetch(ctx, &g, limit, keys, args)
-			if err != nil || len(got) > 0 {
-				out = got
-				return true, -1, err
-			}
-			if due != 0 {
-				return false, due, nil
+			f, err := b.fetch(ctx, &g, limit, keys, args, again)
+			if err != nil || len(f.list) > 0 || f.due != 0 {
+				out = f.list
+				return looked{len(f.list) > 0, f.due}, err
 			}
 		}
 	})
@@ -56,9 +53,10 @@ func (b *Backend) Fetch(ctx context.Context, g port.Group, limit int) ([]port.De
 	return out, nil
 }
 
+// fetched is what one question brought.
 type fetched struct {
 	list []port.Delivery
-	due  int64
+	due  int64 // ms until it is worth to look again; -1 where that is not known, -2 where nothing is registered to be woken
 	err  error
 }
 
@@ -68,19 +66,18 @@ const handBack = time.Second
 
 // fetch asks once. The question is not taken back when ctx ends: then its answer is awaited, and handed back; beside the caller where
 // that takes longer than handBack.
-func (b *Backend) fetch(ctx context.Context, g *port.Group, limit int, keys, args []string) ([]port.Delivery, int64, error) {
+func (b *Backend) fetch(ctx context.Context, g *port.Group, limit int, keys, args []string, again bool) (fetched, error) {
 	if err := b.alive(ctx, ""); err != nil {
-		return nil, -1, err
+		return fetched{}, err
 	}
 	answer := make(chan fetched, 1)
 	group, sent := *g, append([]string(nil), args...)
 	b.begin(func() {
-		list, due, err := b.handOut(&group, limit, keys, sent)
-		answer <- fetched{list, due, err}
+		answer <- b.handOut(&group, limit, keys, sent, again)
 	})
 	select {
 	case f := <-answer:
-		return f.list, f.due, f.err
+		return f, f.err
 	case <-ctx.Done():
 	case <-b.ctx.Done():
 	}
@@ -100,11 +97,12 @@ func (b *Backend) fetch(ctx context.Context, g *port.Group, limit int, keys, arg
 	case <-time.After(handBack): // the server is silent
 	case <-b.ctx.Done():
 	}
-	return nil, -1, b.alive(ctx, "")
+	return fetched{}, b.alive(ctx, "")
 }
 
-// handOut lends what is there: the backlog as it was read before, or what the script finds.
-func (b *Backend) handOut(g *port.Group, limit int, keys, args []string) (list []port.Delivery, due int64, err error) {
+// handOut lends what is there: the backlog as it was read before, or what a script finds: the short one, or where it answers that there
+// is more to do, the long one. Again: this looks once more because it was woken.
+func (b *Backend) handOut(g *port.Group, limit int, keys, args []string, again bool) fetched {
 	s := b.ahead.take(g)
 	if s != nil {
 		list, ok, err := b.lendAhead(g, s, limit)
@@ -112,22 +110,32 @@ func (b *Backend) handOut(g *port.Group, limit int, keys, args []string) (list [
 			b.ahead.put(g, s)
 		}
 		if ok || err != nil {
-			return list, -1, err
+			return fetched{list, unregistered, err}
 		}
 	}
-	m, err := b.run(b.ctx, "", b.scripts.fetch, keys, args)
+	short := make([]string, 0, 2+groupKeys)
+	short = append(append(short, keys[1:3]...), keys[1+topicKeys:]...)
+	flag := "0"
+	if again {
+		flag = "1"
+	}
+	m, err := b.run(b.ctx, "", b.scripts.pick, short, append(args, flag))
+	if err == nil && m.IsInt64() {
+		m, err = b.run(b.ctx, "", b.scripts.fetch, keys, args)
+	}
 	if err != nil {
-		return nil, -1, err
+		return fetched{nil, unregistered, err}
 	}
 	if word(&m) == "lost" {
-		return nil, -1, fmt.Errorf("there is no such group; Join makes it: %w", port.ErrLost)
+		return fetched{nil, unregistered, fmt.Errorf("there is no such group; Join makes it: %w", port.ErrLost)}
 	}
 	r := reply{list: m}
 	era, deadline := r.text(), r.int()
 	loan := loan{group: g, token: r.text(), until: time.UnixMilli(deadline)}
-	due = r.int()
+	due := r.int()
 	fresh := int(r.int())
 	where := r.text()
+	var list []port.Delivery
 	if r.err == nil && len(r.items) > 6 {
 		list = make([]port.Delivery, 0, fresh+(len(r.items)-6-2*fresh)/3)
 	}
@@ -138,10 +146,10 @@ func (b *Backend) handOut(g *port.Group, limit int, keys, args []string) (list [
 		list = append(list, loan.again(&r, era))
 	}
 	if r.err != nil {
-		return nil, -1, fmt.Errorf("%w: %w", port.ErrUncertain, r.err)
+		return fetched{nil, unregistered, fmt.Errorf("%w: %w", port.ErrUncertain, r.err)}
 	}
 	b.ahead.put(g, spotted(s, era, where, list))
-	return list, due, nil
+	return fetched{list, due, nil}
 }
 
 // loan is what the messages of one answer have in common.

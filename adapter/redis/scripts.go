@@ -24,8 +24,8 @@ type script struct {
 
 // scripts are the steps, each made of the files that it names.
 type scripts struct {
-	write, append, settle, ack, fetch, take, extend, read, declare, join, inspect, trim, drop, leave script
-	get, change, add, acquire, renew, release, holders, probe, signal                                script
+	write, append, settle, ack, fetch, pick, take, extend, read, declare, join, inspect, trim, drop, leave script
+	get, change, add, acquire, renew, release, holders, probe, signal                                      script
 }
 
 func load() (s scripts, err error) {
@@ -39,6 +39,7 @@ func load() (s scripts, err error) {
 		{&s.settle, "clock topic group step settle", false},
 		{&s.ack, "plain ack", false},
 		{&s.fetch, "clock topic group fetch", false},
+		{&s.pick, "pick", false},
 		{&s.take, "take", false},
 		{&s.extend, "clock group extend", false},
 		{&s.read, "clock topic read", true},

@@ -13,24 +13,25 @@ import (
 	"github.com/musterhq/muster/port"
 )
 
-// BenchmarkServer tells how much processor time of the server a message takes in each step, in batches of 400, with bodies of 256
-// bytes and IDs of 36:
+// BenchmarkServer tells how much processor time of the server a message takes in each step, in batches of 400 and alone, with bodies of
+// 256 bytes and IDs of 36:
 //
 //	go test -run '^$' -bench Server -benchtime 5x ./adapter/redis
 func BenchmarkServer(b *testing.B) {
-	for _, remembers := range []bool{false, true} {
-		b.Run("remembers="+strconv.FormatBool(remembers), func(b *testing.B) {
+	for i := range 4 {
+		remembers, n := i%2 == 1, []int{400, 1}[i/2]
+		b.Run("remembers="+strconv.FormatBool(remembers)+"/batch="+strconv.Itoa(n), func(b *testing.B) {
 			g := port.Group{Topic: "orders", Name: "g", Consumer: "host-123456-0123456789abcdef", Loan: time.Minute}
 			topic := port.Topic{Name: "orders", Window: -1}
 			if remembers {
 				g.Remember, topic.Window = time.Hour, time.Hour
 			}
-			benchmarkServer(b, topic, g)
+			benchmarkServer(b, topic, g, n)
 		})
 	}
 }
 
-func benchmarkServer(b *testing.B, topic port.Topic, g port.Group) {
+func benchmarkServer(b *testing.B, topic port.Topic, g port.Group, n int) {
 	s := testserver.Redis(b, testserver.RedisConfig{Appendfsync: "off"})
 	q, err := redis.Open(b.Context(), redis.Config{URL: s.URL()})
 	must := func(err error) {
@@ -77,35 +78,53 @@ func benchmarkServer(b *testing.B, topic port.Topic, g port.Group) {
 		do()
 		spent[name] += cpu() - from
 	}
-	const n, batches = 400, 20
+	write := func() {
+		batch := port.Batch{}
+		for range n {
+			k++
+			batch.Messages = append(batch.Messages, port.Message{Topic: "orders", ID: "01234567-89ab-cdef-0123-" + strconv.Itoa(1e11+k), Body: body})
+		}
+		must(q.Write(b.Context(), batch))
+	}
+	var loans [][]port.Delivery
+	fetch := func() {
+		out, err := q.Fetch(b.Context(), g, n)
+		must(err)
+		if len(out) != n {
+			b.Fatal(len(out))
+		}
+		loans = append(loans, out)
+	}
+	settle := func(out []port.Delivery) {
+		list := make([]port.Settlement, n)
+		for i := range out {
+			list[i] = port.Settlement{Receipt: out[i].Receipt, Verdict: port.Ack}
+		}
+		for _, err := range q.Settle(b.Context(), g, list...) {
+			must(err)
+		}
+	}
+	batches := 20
+	if n == 1 {
+		batches = 500
+	}
 	for b.Loop() {
-		for range batches {
-			batch := port.Batch{}
-			for range n {
-				k++
-				batch.Messages = append(batch.Messages, port.Message{Topic: "orders", ID: "01234567-89ab-cdef-0123-" + strconv.Itoa(1e11+k), Body: body})
+		step("write", func() {
+			for range batches {
+				write()
 			}
-			step("write", func() { must(q.Write(b.Context(), batch)) })
-		}
-		for range batches {
-			var out []port.Delivery
-			step("fetch", func() {
-				out, err = q.Fetch(b.Context(), g, n)
-				must(err)
-			})
-			if len(out) != n {
-				b.Fatal(len(out))
+		})
+		loans = loans[:0]
+		step("fetch", func() {
+			for range batches {
+				fetch()
 			}
-			settle := make([]port.Settlement, n)
-			for i := range out {
-				settle[i] = port.Settlement{Receipt: out[i].Receipt, Verdict: port.Ack}
+		})
+		step("settle", func() {
+			for _, out := range loans {
+				settle(out)
 			}
-			step("settle", func() {
-				for _, err := range q.Settle(b.Context(), g, settle...) {
-					must(err)
-				}
-			})
-		}
+		})
 	}
 	for name, t := range spent {
 		b.ReportMetric(t*1e6/float64(batches*n*b.N), name+"-us/msg")

@@ -1,6 +1,6 @@
 -- Hands out messages on loan. KEYS: 1 topics, 2 the topic, 8 the group. ARGV: consumer, loan, limit, bytes, how long the group
 -- remembers, channel to be woken by ('' for none).
--- Answers {era, deadline, token, ms until it is worth to look again, number of new ones, where the group stands as spotted in
+-- Answers {era, deadline, token, ms until it is worth to look again (-1: not known, -2: nothing is registered), number of new ones, where the group stands as spotted in
 -- ahead.go reads it, then <id> <message> for each,
 -- and <name> <state> <message> for each that was handed out before}; 'lost' when there is no group.
 --
@@ -110,7 +110,7 @@ again(KEYS[G + 3], half - count)
 
 -- New ones, in the order of the log, are lent as one. Where so much was removed between them that the record would be long, the rest
 -- waits for the next fetch.
-local out = {t.era, deadline, token, -1, 0, ''}
+local out = {t.era, deadline, token, -2, 0, ''}
 local ms, n, skipped = h[2], h[3], 0
 local room = math.min(limit - count, 500)
 local head, first, last, bits, fresh = '', nil, nil, {}, 0
@@ -176,7 +176,7 @@ if count == 0 then
       local score = tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
       if score and (not first or score < first) then first = score end
     end
-    if first then out[4] = math.max(0, first - now) end
+    out[4] = first and math.max(0, first - now) or -1
     await(t, ARGV[6])
   end
 end

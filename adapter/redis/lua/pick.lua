@@ -1,0 +1,75 @@
+-- Lends the new messages of a group, in the most frequent case: there are few or none, and nothing else is due. It leaves and answers what
+-- fetch.lua would, or answers 0 before it has written anything: then fetch.lua is asked. That is so where there is no such topic or group,
+-- a delayed message, the end of a loan or a message that waits is due, an ID is remembered, a message was taken out of the log, the group
+-- is to remember for longer, or the messages may be too large for one answer. KEYS: 1 the topic, 2 its log, 3 the group.
+-- ARGV: consumer, loan, limit, bytes, how long the group remembers, channel to be woken by ('' for none), 1 if that is also wanted
+-- where messages are handed out, after which there are no more.
+-- Answers as fetch.lua; where messages are handed out, the time until it is worth to look again is -2 unless the channel is registered.
+
+local t = redis.call('HMGET', KEYS[1], 'era', 'drops', 'due', 'ms', 'n', 'max', 'waiters')
+local g = redis.call('HMGET', KEYS[3], 'token', 'ms', 'n', 'remember', 'c:' .. ARGV[1])
+if not t[1] or not g[1] then return 0 end
+local width, limit, channel = tonumber(g[4]), math.min(tonumber(ARGV[3]), 500), ARGV[6]
+local behind = tonumber(t[5] or 0) - g[3]
+if width < tonumber(ARGV[5]) or math.min(behind, limit) * (t[6] or 0) > tonumber(ARGV[4]) then return 0 end
+local time = redis.call('TIME')
+local now = math.floor((time[1] * 1000000 + time[2]) / 1000)
+local due = tonumber(t[3])
+for key = 5, 6 do
+  local score = tonumber(redis.call('ZRANGE', KEYS[key], 0, 0, 'WITHSCORES')[2])
+  if score and not (due and due < score) then due = score end
+end
+if due and due <= now then return 0 end
+
+local deadline, token, ms, n, count = now + ARGV[2], string.format('%.0f', g[1] + 1), g[2], g[3], 0
+local out = {t[1], string.format('%.0f', deadline), token, -1, 0, ''}
+if behind > 0 then
+  local found = redis.call('XRANGE', KEYS[2], '(' .. ms .. '-' .. n, '+', 'COUNT', limit)
+  count = #found
+  if count == 0 then return 0 end
+  local firstms, first = string.match(found[1][1], '^(%d+)-(%d+)$')
+  ms, n = string.match(found[count][1], '^(%d+)-(%d+)$')
+  if n - first ~= count - 1 then return 0 end
+  local ids = {}
+  for i = 1, count do
+    local blob = found[i][2][2]
+    out[2 * i + 5], out[2 * i + 6] = found[i][1], blob
+    if width > 0 then
+      local _, hi, lo = string.byte(blob, 1, 3)
+      ids[i] = string.sub(blob, 6, 5 + hi * 256 + lo)
+    end
+  end
+  if width > 0 then
+    for set = 8, 10 do
+      if count == 1 then
+        if redis.call('SISMEMBER', KEYS[set], ids[1]) == 1 then return 0 end
+      else
+        for _, is in ipairs(redis.call('SMISMEMBER', KEYS[set], unpack(ids))) do
+          if is == 1 then return 0 end
+        end
+      end
+    end
+  end
+  redis.call('ZCARD', KEYS[12])
+
+  -- What is taken off makes room: the first write is one that a full memory does not stop, and it looks at the key's type, too.
+  redis.call('HDEL', KEYS[11], '')
+  local record = {ARGV[1], count, firstms, first, ms, n, string.rep('\255', math.floor(count / 8))}
+  if count % 8 > 0 then record[7] = record[7] .. string.char(2 ^ (count % 8) - 1) end
+  redis.call('HSET', KEYS[11], token, table.concat(record, ' '))
+  redis.call('HSET', KEYS[3], 'token', token, 'ms', ms, 'n', n, 'c:' .. ARGV[1], (g[5] or 0) + count)
+  redis.call('ZADD', KEYS[12], first, token)
+  redis.call('ZADD', KEYS[5], out[2], 'f' .. token)
+  if not due or deadline < due then due = deadline end
+  if n ~= t[5] or ARGV[7] ~= '1' then channel = '' end
+  if channel == '' then due = now - 2 end
+end
+out[4] = due and due - now or -1
+out[5] = count
+out[6] = table.concat({ms, n, t[4] or '0', t[5] or '0', t[2] or '0', t[6] or '0'}, ' ')
+local waiters = t[7] or ''
+if channel ~= '' and not string.find(' ' .. waiters .. ' ', ' ' .. channel .. ' ', 1, true) then
+  if count == 0 then redis.call('HDEL', KEYS[1], '') end
+  redis.call('HSET', KEYS[1], 'waiters', waiters == '' and channel or waiters .. ' ' .. channel)
+end
+return out
