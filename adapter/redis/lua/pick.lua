@@ -52,7 +52,7 @@ if behind > 0 then
   end
   redis.call('ZCARD', KEYS[12])
 
-  -- What is taken off makes room: the first write is one that a full memory does not stop, and it looks at the key's type, too.
+  -- What is taken off makes room: the first write is one that a full memory does not stop.
   redis.call('HDEL', KEYS[11], '')
   local record = {ARGV[1], count, firstms, first, ms, n, string.rep('\255', math.floor(count / 8))}
   if count % 8 > 0 then record[7] = record[7] .. string.char(2 ^ (count % 8) - 1) end
