@@ -299,7 +299,9 @@ func (p *picks) dump(c rueidis.Client, g port.Group) map[string]string {
 			m, err := command(p.ctx(), c, "HGETALL", key).AsStrMap()
 			p.must(err)
 			for k, v := range m {
-				out["hash "+key+" "+k] = v
+				if k != "plain" || v != "" { // an empty one is none
+					out["hash "+key+" "+k] = v
+				}
 			}
 		case "zset":
 			list, err := command(p.ctx(), c, "ZRANGE", key, "0", "-1", "WITHSCORES").ToAny()

@@ -70,6 +70,6 @@ out[6] = table.concat({ms, n, t[4] or '0', t[5] or '0', t[2] or '0', t[6] or '0'
 local waiters = t[7] or ''
 if channel ~= '' and not string.find(' ' .. waiters .. ' ', ' ' .. channel .. ' ', 1, true) then
   if count == 0 then redis.call('HDEL', KEYS[1], '') end
-  redis.call('HSET', KEYS[1], 'waiters', waiters == '' and channel or waiters .. ' ' .. channel)
+  redis.call('HSET', KEYS[1], 'waiters', waiters == '' and channel or waiters .. ' ' .. channel, 'plain', '')
 end
 return out
