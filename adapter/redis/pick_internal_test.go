@@ -117,8 +117,10 @@ var situations = map[string]situation{
 		p.fetch(g, 3)
 		p.raw("HSET", p.topic(g)[0], "n", "2")
 	}, hour},
-	"the order is of another type":    {false, func(p *picks, g port.Group) { p.write(g, 1); p.raw("SET", p.group(g)[9], "x") }, hour},
-	"what is lent is of another type": {false, func(p *picks, g port.Group) { p.write(g, 1); p.raw("SET", p.group(g)[8], "x") }, hour},
+	"the order is of another type":                 {false, func(p *picks, g port.Group) { p.write(g, 1); p.raw("SET", p.group(g)[9], "x") }, hour},
+	"nothing, and what is lent is of another type": {false, func(p *picks, g port.Group) { p.raw("SET", p.group(g)[8], "x") }, hour},
+	"nothing, and the order is of another type":    {false, func(p *picks, g port.Group) { p.raw("SET", p.group(g)[9], "x") }, hour},
+	"what is lent is of another type":              {false, func(p *picks, g port.Group) { p.write(g, 1); p.raw("SET", p.group(g)[8], "x") }, hour},
 }
 
 func newPicks(t *testing.T) *picks {
@@ -360,7 +362,6 @@ func TestEachCheckOfTheShortFetchIsNeeded(t *testing.T) {
 		{"for set = 8, 10 do", "for set = 9, 10 do"},
 		{"redis.call('ZCARD', KEYS[12])", ""},
 		{"redis.call('HDEL', KEYS[11], '')", ""},
-		{"if count == 0 then redis.call('HDEL', KEYS[1], '') end", ""},
 		{"n ~= t[5] or ", ""},
 		{" or ARGV[7] ~= '1'", ""},
 		{"if channel == '' then due = now - 2 end", ""},

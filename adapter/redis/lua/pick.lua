@@ -21,13 +21,13 @@ for key = 5, 6 do
 end
 if due and due <= now then return 0 end
 
-local deadline, token, ms, n, count = now + ARGV[2], string.format('%.0f', g[1] + 1), g[2], g[3], 0
+local deadline, token, ms, n, count, firstms, first = now + ARGV[2], string.format('%.0f', g[1] + 1), g[2], g[3], 0
 local out = {t[1], string.format('%.0f', deadline), token, -1, 0, ''}
 if behind > 0 then
   local found = redis.call('XRANGE', KEYS[2], '(' .. ms .. '-' .. n, '+', 'COUNT', limit)
   count = #found
   if count == 0 then return 0 end
-  local firstms, first = string.match(found[1][1], '^(%d+)-(%d+)$')
+  firstms, first = string.match(found[1][1], '^(%d+)-(%d+)$')
   ms, n = string.match(found[count][1], '^(%d+)-(%d+)$')
   if n - first ~= count - 1 then return 0 end
   local ids = {}
@@ -50,10 +50,12 @@ if behind > 0 then
       end
     end
   end
-  redis.call('ZCARD', KEYS[12])
+end
+redis.call('ZCARD', KEYS[12])
 
-  -- What is taken off makes room: the first write is one that a full memory does not stop.
-  redis.call('HDEL', KEYS[11], '')
+-- What is taken off makes room: the first write is one that a full memory does not stop. It meets a key of another type, too.
+redis.call('HDEL', KEYS[11], '')
+if count > 0 then
   local record = {ARGV[1], count, firstms, first, ms, n, string.rep('\255', math.floor(count / 8))}
   if count % 8 > 0 then record[7] = record[7] .. string.char(2 ^ (count % 8) - 1) end
   redis.call('HSET', KEYS[11], token, table.concat(record, ' '))
@@ -69,7 +71,6 @@ out[5] = count
 out[6] = table.concat({ms, n, t[4] or '0', t[5] or '0', t[2] or '0', t[6] or '0'}, ' ')
 local waiters = t[7] or ''
 if channel ~= '' and not string.find(' ' .. waiters .. ' ', ' ' .. channel .. ' ', 1, true) then
-  if count == 0 then redis.call('HDEL', KEYS[1], '') end
   redis.call('HSET', KEYS[1], 'waiters', waiters == '' and channel or waiters .. ' ' .. channel, 'plain', '')
 end
 return out
