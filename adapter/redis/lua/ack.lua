@@ -3,7 +3,9 @@
 -- topic that the messages are for. ARGV: consumer, how long the group remembers, number of loans; the token and the messages of each, as
 -- numbers and ranges (3-7,9); number of IDs, the IDs of what is settled, which may be left out where the group remembers nothing; the messages.
 
-local width, loans = tonumber(redis.call('HGET', KEYS[1], 'remember') or -1), tonumber(ARGV[3])
+local out = 'c:' .. ARGV[1]
+local g = redis.call('HMGET', KEYS[1], 'remember', out)
+local width, loans = tonumber(g[1] or -1), tonumber(ARGV[3])
 local from = 5 + 2 * loans
 local to = from + ARGV[from - 1] - 1
 if width < tonumber(ARGV[2]) or width > 0 and to < from then return 0 end
@@ -39,17 +41,19 @@ if #ARGV > to then
 end
 if #gone > 0 then
   redis.call('ZCARD', KEYS[3])
-  redis.call('ZCARD', KEYS[10])
+  if p then redis.call('ZCARD', KEYS[10]) end
 end
 
+-- Of what is left to do, the first does not need memory, and fails at a key of another type with nothing done.
 if p then write(p) end
+if #gone > 0 then redis.call('ZREM', KEYS[10], unpack(gone)) end
 redis.call('HDEL', KEYS[9], '', unpack(gone))
 if #left > 0 then redis.call('HSET', KEYS[9], unpack(left)) end
 if #gone > 0 then
-  redis.call('ZREM', KEYS[10], unpack(gone))
   for i, token in ipairs(gone) do gone[i] = 'f' .. token end
   redis.call('ZREM', KEYS[3], unpack(gone))
 end
 if width > 0 then remember(6, width, ARGV, from, to) end
-if redis.call('HINCRBY', KEYS[1], 'c:' .. ARGV[1], -count) <= 0 then redis.call('HDEL', KEYS[1], 'c:' .. ARGV[1]) end
+local rest = (g[2] or 0) - count
+if rest > 0 then redis.call('HSET', KEYS[1], out, rest) else redis.call('HDEL', KEYS[1], out) end
 return 1
