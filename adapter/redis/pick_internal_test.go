@@ -249,6 +249,7 @@ func (p *picks) differs(s situation, pick script) string {
 	if end := fmt.Sprint(got.([]any)[4]) != "0" && s.ask.more && before["hash "+p.topic(g)[0]+" n"] == after["hash "+p.group(g)[0]+" n"]; end {
 		waiters := "hash " + p.topic(g)[0] + " waiters"
 		wanted[waiters] = strings.TrimSpace(before[waiters] + " " + s.ask.channel)
+		delete(wanted, "hash "+p.topic(g)[0]+" plain") // it is not in force while somebody waits
 		want.([]any)[3] = got.([]any)[3]
 		if fmt.Sprint(got.([]any)[3]) == "-2" {
 			return "it is not told that a channel is registered"
