@@ -39,7 +39,7 @@ func TestALimitEndsAsAContextWithATimeoutDoes(t *testing.T) {
 					start := time.Now()
 					c.end(cancel, l)
 					synctest.Wait()
-					if !errors.Is(l.Err(), c.err) || context.Cause(l) != c.why { //nolint:errorlint // the very cause
+					if !errors.Is(l.Err(), c.err) || context.Cause(l) != c.why {
 						t.Errorf("ended with %v, cause %v, want %v, %v", l.Err(), context.Cause(l), c.err, c.why)
 					}
 					<-l.Done()
