@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -217,20 +218,28 @@ func (r *run) take(ctx context.Context, ops []*op) {
 			o.err = o.decide(t)
 			wrote[i] = t.changes > before
 		}
-		if !r.need.empty() {
-			err := r.load(ctx)
+		missing := !r.need.empty()
+		if missing || t.refused {
+			var err error
+			if missing {
+				err = r.load(ctx)
+			} else {
+				missing, err = r.verify(ctx, t)
+			}
 			if passing(err) && time.Since(r.start) < r.b.patient() {
 				r.forget(t) // a stream that was just made is not yet known everywhere
-				err = r.pause(ctx, unknown)
+				missing, err = true, r.pause(ctx, unknown)
 			}
-			if err == nil {
+			if err == nil && missing {
 				continue
 			}
-			for _, o := range ops {
-				o.err = r.b.fail(ctx, o.what, err, false)
+			if err != nil {
+				for _, o := range ops {
+					o.err = r.b.fail(ctx, o.what, err, false)
+				}
+				r.cells = map[string]*cell{}
+				return
 			}
-			r.cells = map[string]*cell{}
-			return
 		}
 		err := r.b.commit(ctx, t)
 		if err == nil {
@@ -261,6 +270,31 @@ func (r *run) take(ctx context.Context, ops []*op) {
 		}
 		return
 	}
+}
+
+// verify tells whether what the steps looked at has moved since: then it is given up. A step that is refused writes nothing for the
+// server to refuse, and what it was refused by may have been read at several moments: a loan as it was before it was settled,
+// and a key as it is since. What is the same when all of it had been read and is read again was so at one moment.
+func (r *run) verify(ctx context.Context, t *tx) (moved bool, err error) {
+	v, err := r.b.look(ctx)
+	if err != nil {
+		return false, err
+	}
+	found, err := v.cells(ctx, slices.Collect(maps.Keys(r.cells)))
+	if err != nil {
+		return false, err
+	}
+	for s, c := range r.cells {
+		rev := uint64(0)
+		if rec := found[s]; rec != nil {
+			rev = rec.seq
+		}
+		if rev != c.rev && time.Since(r.start) < most {
+			r.forget(t)
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // forget gives up what was read: something of it has moved, or may have.

@@ -290,6 +290,7 @@ func (t *tx) acknowledge(s *groupState, at int, g *port.Group, m *port.Settlemen
 		return 0, err
 	}
 	if err != nil {
+		t.refused = true
 		return 0, fmt.Errorf("nats: settle: %w", err)
 	}
 	t.discard(g, s.loaned[at])

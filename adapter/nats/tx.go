@@ -51,6 +51,7 @@ type tx struct {
 	hints   map[string]bool
 	after   []func() // when the step has been made
 	changes int
+	refused bool // a step was
 }
 
 func newTx(r *run) *tx {

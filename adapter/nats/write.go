@@ -42,7 +42,7 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 			return err
 		}
 		if err != nil {
-			refused = err
+			refused, t.refused = err, true
 			return nil //nolint:nilerr // the refusal is the caller's answer; what else is in the round goes on
 		}
 		left = out
