@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -22,6 +23,7 @@ type errand struct {
 	most           int           // bytes of it that are kept
 	stdout, stderr io.Writer
 	guard          *guard
+	log            *slog.Logger
 }
 
 // outcome is how a command ended.
@@ -49,8 +51,8 @@ const drainTime = 500 * time.Millisecond
 // whatever the message.
 //
 // The kernel kills the command when the thread that started it dies (Linux): the thread is kept until the command has ended. The
-// guard hears of the process group before this process can die without it, but for the moment between the two calls; in that moment
-// the command has hardly begun.
+// guard hears of the process group before this process can die without it, but for the moment between the two calls, in which the command
+// has hardly begun.
 func (e *errand) run(ctx context.Context, variables []string, body []byte) (o outcome, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -70,6 +72,8 @@ func (e *errand) run(ctx context.Context, variables []string, body []byte) (o ou
 	unguarded := e.guard.add(cmd.Process.Pid)
 	if unguarded != nil {
 		killGroup(cmd)
+	} else {
+		e.log.DebugContext(ctx, "the command runs", "process", cmd.Process.Pid)
 	}
 	exited := make(chan struct{})
 	var ending sync.WaitGroup

@@ -54,8 +54,8 @@ lost is ended likewise. What a command leaves behind in its process group is kil
 
 A worker that dies, also by kill -9, takes its commands with it: a second small process of this program (work-guard) then kills their
 process groups, and on Linux the kernel kills the commands themselves. Not covered: processes that leave the group (setsid,
-daemons); on Linux the children of a command when worker and guard are killed at the same moment, on other systems the commands
-too; systems without process groups, where the command alone is killed, and only while the worker lives.`,
+daemons); on Linux the children of a command when worker and guard are killed at the same moment, or the worker in the moment in
+which the command starts, on other systems the commands too; systems without process groups, where the command alone is killed, and only while the worker lives.`,
 		Example: `  muster work orders.placed --group billing --workers 4 -- ./bill.sh
   muster work pages --group resize --emit pages.small -- convert - -resize 50% png:-`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -169,7 +169,7 @@ func (f *workFlags) work(ctx context.Context, b port.Backend, topic string, stdo
 	}
 	w := &worker{
 		emit: f.emit, most: bodyLimit(b), stop: stop, log: log,
-		errand: errand{program: program, args: args, grace: f.grace, gather: f.emit != "", most: bodyLimit(b), stdout: &lockedWriter{out: stdout}, stderr: out, guard: guard},
+		errand: errand{program: program, args: args, grace: f.grace, gather: f.emit != "", most: bodyLimit(b), stdout: &lockedWriter{out: stdout}, stderr: out, guard: guard, log: log},
 	}
 	log.InfoContext(ctx, "working", "topic", topic, "group", f.group, "workers", f.workers, "command", program)
 	err = raw(topic).Subscribe(ctx, b, f.toBus(log), w.handle)

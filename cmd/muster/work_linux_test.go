@@ -71,9 +71,10 @@ func TestAKilledWorkerTakesTheTreeOfItsCommandsWithIt(t *testing.T) {
 	c := newCLI(t)
 	c.ok("publish", "orders", "1")
 	dir := t.TempDir()
-	p := c.worker("orders", "--group", "billing", "--", "sh", "-c", tree, dir)
+	p := c.worker("orders", "--group", "billing", "--log-level", "debug", "--", "sh", "-c", tree, dir)
 	all := pids(t, dir, "command", "child", "grandchild")
 	all["guard"] = guardOf(t, p)
+	until(t, "the guard has heard of the command", func() bool { return strings.Contains(p.errs.String(), "the command runs") })
 	kill(t, p.cmd.Process.Pid)
 	for name, pid := range all {
 		until(t, "the end of the "+name, func() bool { return !running(pid) })
