@@ -47,7 +47,8 @@ func TestASettlementIsNotRefusedByWhatItHasDoneItself(t *testing.T) {
 				t.Errorf("the first settlement: %v", err)
 			}
 		}
-		_, second = x.settle(s, &g, &settlement, b.after(g.Remember)); if errors.Is(second, errMissing) {
+		_, second = x.settle(s, &g, &settlement, b.after(g.Remember))
+		if errors.Is(second, errMissing) {
 			return second
 		}
 		return nil
