@@ -133,16 +133,11 @@ func TestAFetchThatDidNotAskBeforeItWaitsIsWokenByWhatIsNotNew(t *testing.T) {
 			m.At = time.UnixMilli(l.r.now() + 20)
 			write(l.t, l.other, m)
 		},
-		"its loan has ended": func(*lone, port.Delivery) {},
 	} {
 		t.Run(what, func(t *testing.T) {
 			l := newLone(t)
 			write(t, l.other, l.next())
-			lent := l.g
-			if what == "its loan has ended" {
-				lent.Loan = l.b.Caps().MinLoan
-			}
-			held := fetch(t, l.other, lent, 1)[0]
+			held := fetch(t, l.other, l.g, 1)[0]
 			out := l.parked()
 			news(l, held)
 			l.settle(l.got(out))
