@@ -8,11 +8,10 @@ import (
 	"github.com/musterhq/muster/port"
 )
 
-// A settlement is repeated because its outcome is not known, and the first one takes effect just while the second looks at what there is: it
-// must not be told that its own step is in its way.
-func TestASettlementIsNotRefusedByWhatItHasDoneItself(t *testing.T) {
-	ctx := t.Context()
-	b, err := Embedded(ctx, EmbeddedConfig{Dir: t.TempDir()})
+// own is a backend with a server of its own.
+func own(t *testing.T) *Backend {
+	t.Helper()
+	b, err := Embedded(t.Context(), EmbeddedConfig{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,6 +20,13 @@ func TestASettlementIsNotRefusedByWhatItHasDoneItself(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return b
+}
+
+// A settlement is repeated because its outcome is not known, and the first one takes effect just while the second looks at what there is: it
+// must not be told that its own step is in its way.
+func TestASettlementIsNotRefusedByWhatItHasDoneItself(t *testing.T) {
+	ctx, b := t.Context(), own(t)
 	g := port.Group{Topic: "orders.in", Name: "workers", Consumer: "c", Loan: time.Hour}
 	if err := b.Join(ctx, g); err != nil {
 		t.Fatal(err)
@@ -64,16 +70,7 @@ func TestASettlementIsNotRefusedByWhatItHasDoneItself(t *testing.T) {
 
 // What has not moved refuses as before.
 func TestAStepThatCannotBeIsRefused(t *testing.T) {
-	ctx := t.Context()
-	b, err := Embedded(ctx, EmbeddedConfig{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	ctx, b := t.Context(), own(t)
 	step := port.Batch{Changes: []port.Change{{Key: "orders/done/1", If: port.Absent}}}
 	if err := b.Write(ctx, step); err != nil {
 		t.Fatal(err)
