@@ -48,7 +48,7 @@ type acks struct {
 	loans []lent
 	ids   []string // of what is acknowledged
 	topic string   // of all that they put in
-	blobs []string
+	packing
 }
 
 // acks collects the settlements; false where one is more than the script takes.
@@ -65,7 +65,7 @@ func (t *settling) acks(indices []int) (a acks, ok bool) {
 				return a, false
 			}
 			a.topic = topic
-			a.blobs = append(a.blobs, encodeAll(s.Then.Messages)...)
+			a.add(encodeAll(s.Then.Messages), s.Then.Messages)
 		}
 		c, ok := claimed(t.g, s.Receipt)
 		n, err := strconv.ParseUint(c.name, 10, 64)
@@ -80,11 +80,11 @@ func (t *settling) acks(indices []int) (a acks, ok bool) {
 		a.loans[at].ns = append(a.loans[at].ns, n)
 		a.ids = append(a.ids, c.id)
 	}
-	return a, len(a.blobs) <= mostAppended
+	return a, len(a.blobs) <= mostAppended && distinct(a.packing.ids) && (t.g.Remember <= 0 || distinct(a.ids))
 }
 
 func (a *acks) args(g *port.Group) []string {
-	args := make([]string, 0, 4+2*len(a.loans)+len(a.ids)+len(a.blobs))
+	args := make([]string, 0, 8+2*len(a.loans)+len(a.ids)+2*len(a.blobs))
 	args = append(args, g.Consumer, number(port.Millis(g.Remember)), strconv.Itoa(len(a.loans)))
 	for _, l := range a.loans {
 		args = append(args, l.token, ranges(l.ns))
@@ -94,7 +94,10 @@ func (a *acks) args(g *port.Group) []string {
 	} else {
 		args = append(args, "0")
 	}
-	return append(args, a.blobs...)
+	if len(a.blobs) == 0 {
+		return args
+	}
+	return a.packing.args(args)
 }
 
 // lent is what is settled of one loan: the ordinals of its messages.

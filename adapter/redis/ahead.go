@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -40,6 +41,7 @@ type spot struct {
 	era, drops, ms, n, lastMS, lastN string
 	count                            int64 // of messages behind it
 	largest, average                 int64 // bytes
+	density                          int64 // messages of an entry, as far as they were seen
 	failures, skips                  int
 }
 
@@ -67,6 +69,14 @@ func (s *spot) most(limit int) int64 {
 	return min(int64(limit), mostMessages, s.count, mostBytes/max(s.average, 1), 8*mostBytes/max(s.largest, 1))
 }
 
+// entries is in how many entries so many messages are likely to be: of the first there may be little left.
+func (s *spot) entries(most int64) int64 {
+	if s.density < 2 {
+		return most
+	}
+	return min(most, (most+s.density-1)/s.density+1)
+}
+
 // failed notes that what was read was not lent: twice as many fetches as before are made without.
 func (s *spot) failed() {
 	s.failures = min(s.failures+1, 7)
@@ -82,7 +92,7 @@ func (b *Backend) lendAhead(g *port.Group, s *spot, limit int) (list []port.Deli
 	return b.lend(l, s)
 }
 
-// readAhead reads what is behind a spot. False: nothing was read.
+// readAhead reads what is behind a spot. False: what was read is not worth another question.
 func (b *Backend) readAhead(g *port.Group, s *spot, limit int) (l lending, ok bool, err error) {
 	if s.skips > 0 {
 		s.skips--
@@ -93,7 +103,7 @@ func (b *Backend) readAhead(g *port.Group, s *spot, limit int) (l lending, ok bo
 		return l, false, nil
 	}
 	log := b.space.addTopic(nil, g.Topic)[1]
-	read := b.client.B().Xrange().Key(log).Start("(" + s.ms + "-" + s.n).End(s.lastMS + "-" + s.lastN).Count(most).Build()
+	read := b.client.B().Xrange().Key(log).Start("(" + s.ms + "-" + s.n).End(s.lastMS + "-" + s.lastN).Count(s.entries(most)).Build()
 	entries, err := b.client.Do(b.ctx, read).ToArray()
 	if err != nil {
 		return l, false, b.fail(b.ctx, "", err, false) // the next fetch asks the script, which says what it meets
@@ -102,68 +112,58 @@ func (b *Backend) readAhead(g *port.Group, s *spot, limit int) (l lending, ok bo
 		s.failed()
 		return l, false, nil
 	}
-	l = lending{loan: loan{group: g}, list: make([]port.Delivery, 0, len(entries))}
-	if err := l.read(s.era, entries); err != nil {
+	l = lending{loan: loan{group: g}, era: s.era}
+	if err := l.read(s, entries, min(limit, mostMessages)); err != nil {
 		return l, false, err
 	}
-	return l, true, nil
+	return l, len(l.list) >= leastAhead, nil
 }
 
-// lending is what was read and is to be lent as one.
-type lending struct {
-	loan
-	list   []port.Delivery
-	places []place
-	bits   []byte
-	bytes  int64
-}
-
-// read takes entries over, as many as one answer may hold.
-func (l *lending) read(era string, entries []rueidis.RedisMessage) error {
-	l.places = make([]place, 0, len(entries))
-	first := int64(0)
+// read takes entries over, as much of them as one answer may hold.
+func (l *lending) read(s *spot, entries []rueidis.RedisMessage, most int) error {
+	after, err := strconv.ParseInt(s.n, 10, 64)
+	fits := func(n int64) bool {
+		return len(l.list) < most && l.bytes < mostBytes && (len(l.ns) == 0 || n-l.ns[0] < longestRecord)
+	}
+	held, used := 0, 0
 	for i := range entries {
-		r := reply{list: entries[i]}
-		p, err := entry(era, r.text())
-		r.note(err)
-		n, err := strconv.ParseInt(p.n, 10, 64)
-		r.note(err)
+		r, before := reply{list: entries[i]}, len(l.list)
+		id := r.text()
 		fields := reply{list: r.next()}
 		fields.text()
-		if i == 0 {
-			first = n
+		value := fields.stored()
+		if err = cmp.Or(err, r.err, fields.err); err == nil {
+			err = l.take(id, value, after, fits)
 		}
-		if l.bytes >= mostBytes || n-first >= longestRecord {
-			return nil
+		if err != nil {
+			return fmt.Errorf("%w: %w", port.ErrUncertain, err)
 		}
-		blob := fields.next()
-		r.note(fields.err)
-		at, err := millis(p.ms)
-		r.note(err)
-		m, err := decode(l.group.Topic, &blob)
-		r.note(err)
-		if r.err != nil {
-			return fmt.Errorf("%w: %w", port.ErrUncertain, r.err)
+		if len(l.list) == before {
+			break
 		}
-		k := int(n - first)
-		for len(l.bits) <= k/8 {
-			l.bits = append(l.bits, 0)
-		}
-		l.bits[k/8] |= 1 << (k % 8)
-		l.bytes += int64(headLength + len(m.ID) + len(m.Key) + len(m.Body))
-		l.list = append(l.list, port.Delivery{Message: m, Offset: p.offset(), FirstAt: at})
-		l.places = append(l.places, p)
+		l.last, used, held = id, used+1, held+value.size()
 	}
+	s.density = int64(held / max(used, 1))
 	return nil
+}
+
+// bits has one for each message from the first to the last, the lowest of the first byte being the first message's.
+func (l *lending) bits() []byte {
+	first := l.ns[0]
+	bits := make([]byte, (l.ns[len(l.ns)-1]-first)/8+1)
+	for _, n := range l.ns {
+		bits[(n-first)/8] |= 1 << ((n - first) % 8)
+	}
+	return bits
 }
 
 // lend runs the script, and makes the receipts of what it lent.
 func (b *Backend) lend(l lending, s *spot) ([]port.Delivery, bool, error) {
 	g, n := l.group, len(l.list)
-	first, last := l.places[0], l.places[n-1]
-	args := make([]string, 0, 13+n)
+	last, lastN := l.ms[n-1], number(l.ns[n-1])
+	args := make([]string, 0, 14+n)
 	args = append(args, g.Consumer, number(port.Millis(g.Loan)), number(port.Millis(g.Remember)), s.era, s.drops, s.ms, s.n,
-		first.ms, first.n, last.ms, last.n, strconv.Itoa(n), rueidis.BinaryString(l.bits))
+		l.ms[0], number(l.ns[0]), last, lastN, strconv.Itoa(n), rueidis.BinaryString(l.bits()), l.last)
 	if g.Remember > 0 {
 		for i := range l.list {
 			args = append(args, l.list[i].Message.ID)
@@ -182,15 +182,12 @@ func (b *Backend) lend(l lending, s *spot) ([]port.Delivery, bool, error) {
 	l.token = r.text()
 	l.until = time.UnixMilli(r.int())
 	s.lastMS, s.lastN, s.largest = r.text(), r.text(), r.int()
-	s.moved(last.ms, last.n)
+	s.moved(last, lastN)
 	s.failures, s.average = 0, l.bytes/int64(n)+1
 	if r.err != nil {
 		return nil, false, fmt.Errorf("%w: %w", port.ErrUncertain, r.err)
 	}
-	for i := range l.list {
-		d := &l.list[i]
-		d.Receipt, d.Until = claim{l.places[i].n, l.places[i].ms, l.token, d.Message.ID}.receipt(g), l.until
-	}
+	l.seal()
 	return l.list, true, nil
 }
 
@@ -205,13 +202,13 @@ func (s *spot) moved(ms, n string) {
 }
 
 // spotted reads where a fetch left a group: <ms> <n> <ms of the log's last> <n of it> <removals> <bytes of the largest message>. Failures
-// and skips are those of the spot before, if there is one.
-func spotted(before *spot, era, text string, list []port.Delivery) *spot {
+// and skips are those of the spot before, if there is one. Entries is how many the new messages of the list came in.
+func spotted(before *spot, era, text string, list []port.Delivery, entries int) *spot {
 	f := strings.Fields(text)
 	if len(f) != 6 || len(list) == 0 {
 		return nil
 	}
-	s := &spot{era: era, lastMS: f[2], lastN: f[3], drops: f[4]}
+	s := &spot{era: era, lastMS: f[2], lastN: f[3], drops: f[4], density: int64(len(list) / max(entries, 1))}
 	if before != nil {
 		s.failures, s.skips = before.failures, before.skips
 	}

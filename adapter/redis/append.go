@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/musterhq/muster/port"
 )
@@ -26,67 +27,94 @@ func plainTopic(b *port.Batch) string {
 	return topic
 }
 
-// together are the IDs and the messages of steps that are all plain and of one topic, as append.lua takes them; nil when they are not.
-func together(list []*writing) []string {
+// named reports whether a step has one message and its ID: then one record of the two will do, where the topic remembers long enough.
+func named(b *port.Batch) bool { return len(b.Messages) == 1 && b.ID == b.Messages[0].ID }
+
+// together are the IDs and the messages of steps that are all plain and of one topic, as append.lua takes them; nil when they are not, or
+// have an ID twice. Lasting says that the topic remembers the IDs of messages for as long as those of steps.
+func together(list []*writing, lasting bool) []string {
 	if list[0].topic == "" {
 		return nil
 	}
-	steps, messages := 0, 0
+	messages := 0
 	for _, w := range list {
 		if w.topic != list[0].topic {
 			return nil
-		}
-		if w.batch.ID != "" {
-			steps++
 		}
 		messages += len(w.blobs)
 	}
 	if messages > mostAppended {
 		return nil
 	}
-	args := make([]string, 1, 1+steps+messages)
-	args[0] = strconv.Itoa(steps)
+	args := make([]string, 2, 6+len(list)+2*messages)
+	args[1] = "0"
 	for _, w := range list {
-		if w.batch.ID != "" {
+		switch {
+		case w.batch.ID == "":
+		case lasting && named(w.batch):
+			args[1] = "1"
+		default:
 			args = append(args, w.batch.ID)
 		}
 	}
-	for _, w := range list {
-		args = append(args, w.blobs...)
+	args[0] = strconv.Itoa(len(args) - 2)
+	if messages == 1 {
+		return append(args, list[0].blobs...)
 	}
-	return args
+	if !distinct(args[2:]) {
+		return nil
+	}
+	p := packing{blobs: make([]string, 0, messages), ids: make([]string, 0, messages)}
+	for _, w := range list {
+		p.add(w.blobs, w.batch.Messages)
+	}
+	if !distinct(p.ids) {
+		return nil
+	}
+	return p.args(args)
 }
 
 // mostKeys is of how many topics the keys are kept, which cost more to make than all else around a step.
 const mostKeys = 1024
 
-// keys are those of append.lua for a topic. Nobody may change them.
-func (g *gather) keys(family, topic string) []string {
+// target is a topic that append.lua writes to.
+type target struct {
+	keys    []string // nobody may change them
+	lasting atomic.Bool
+}
+
+func (g *gather) target(family, topic string) *target {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	keys := g.topics[topic]
-	if keys == nil {
-		keys = g.b.space.addTopic(g.b.space.addHead(make([]string, 0, 5+topicKeys), family), topic)
+	t := g.topics[topic]
+	if t == nil {
+		t = &target{keys: g.b.space.addTopic(g.b.space.addHead(make([]string, 0, 5+topicKeys), family), topic)}
 		if len(g.topics) >= mostKeys {
 			clear(g.topics)
 		}
-		g.topics[topic] = keys
+		g.topics[topic] = t
 	}
-	return keys
+	return t
 }
 
 // appendAll writes plain steps by the script that is made for them, and answers them. False: it has done nothing, and they are to be
 // written as all others, because a step or a message is known, the topic is new or full, or a delayed message is due in it.
 func (g *gather) appendAll(ctx context.Context, family string, list []*writing) bool {
-	args := together(list)
+	t := g.target(family, list[0].topic)
+	lasting := t.lasting.Load()
+	args := together(list, lasting)
 	if args == nil {
 		return false
 	}
-	m, err := g.b.run(ctx, "write", g.b.scripts.append, g.keys(family, list[0].topic), args)
+	m, err := g.b.run(ctx, "write", g.b.scripts.append, t.keys, args)
 	if err == nil {
 		var done int64
 		if done, err = m.AsInt64(); err == nil && done == 0 {
+			t.lasting.Store(false)
 			return false
+		}
+		if lasting != (done == 1) {
+			t.lasting.Store(done == 1)
 		}
 		if err != nil {
 			err = fmt.Errorf("redis: write: %w: %w", port.ErrUncertain, err)

@@ -60,7 +60,7 @@ func TestTheKeysOfATopicAreItsOwnAndNotKeptForEver(t *testing.T) {
 	for i := range mostKeys + 10 {
 		topic := "orders." + strconv.Itoa(i)
 		for range 2 {
-			keys := g.keys("orders", topic)
+			keys := g.target("orders", topic).keys
 			if want := g.b.space.addTopic(g.b.space.addHead(nil, "orders"), topic); !slices.Equal(keys, want) {
 				t.Fatalf("the keys of %s are %q", topic, keys)
 			}

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/musterhq/muster/port"
 )
 
@@ -135,48 +133,25 @@ func (b *Backend) handOut(g *port.Group, limit int, keys, args []string, again b
 	due := r.int()
 	fresh := int(r.int())
 	where := r.text()
-	var list []port.Delivery
-	if r.err == nil && len(r.items) > 6 {
-		list = make([]port.Delivery, 0, fresh+(len(r.items)-6-2*fresh)/3)
+	l := lending{loan: loan, era: era}
+	entries := 0
+	for len(l.list) < fresh && r.err == nil {
+		id, value := r.text(), r.stored()
+		if r.err == nil {
+			r.note(l.take(id, value, 0, nil))
+		}
+		entries++
 	}
-	for range fresh {
-		list = append(list, loan.first(&r, era))
-	}
+	l.seal()
+	list := l.list
 	for r.more() {
 		list = append(list, loan.again(&r, era))
 	}
 	if r.err != nil {
 		return fetched{nil, unregistered, fmt.Errorf("%w: %w", port.ErrUncertain, r.err)}
 	}
-	b.ahead.put(g, spotted(s, era, where, list))
+	b.ahead.put(g, spotted(s, era, where, list, entries))
 	return fetched{list, due, nil}
-}
-
-// loan is what the messages of one answer have in common.
-type loan struct {
-	group *port.Group
-	token string
-	until time.Time
-}
-
-func (l *loan) first(r *reply, era string) port.Delivery {
-	id := r.text()
-	p, err := entry(era, id)
-	r.note(err)
-	at, err := millis(p.ms)
-	r.note(err)
-	d := l.delivery(r, r.next(), p.n, p.ms)
-	d.Offset, d.FirstAt = p.offset(), at
-	return d
-}
-
-func (l *loan) delivery(r *reply, blob rueidis.RedisMessage, name, ms string) port.Delivery {
-	if r.err != nil {
-		return port.Delivery{}
-	}
-	m, err := decode(l.group.Topic, &blob)
-	r.note(err)
-	return port.Delivery{Receipt: claim{name, ms, l.token, m.ID}.receipt(l.group), Message: m, Until: l.until}
 }
 
 // again reads a message that was handed out before, or is addressed: <name> <state> <message>, where the state is
@@ -192,7 +167,14 @@ func (l *loan) again(r *reply, era string) port.Delivery {
 	if addressed {
 		ms = ""
 	}
-	d := l.delivery(r, r.next(), name, ms)
+	value := r.stored()
+	d := port.Delivery{Until: l.until}
+	if r.err == nil {
+		r.note(value.unpack(l.group.Topic, func(m port.Message) bool {
+			d.Message, d.Receipt = m, claim{name, ms, l.token, m.ID}.receipt(l.group)
+			return true
+		}))
+	}
 	if r.err != nil {
 		return d
 	}

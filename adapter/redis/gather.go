@@ -31,8 +31,8 @@ const (
 type gather struct {
 	b      *Backend
 	mu     sync.Mutex
-	of     map[string]*line    // by family; none where nothing is under way
-	topics map[string][]string // keys of append.lua, by topic
+	of     map[string]*line   // by family; none where nothing is under way
+	topics map[string]*target // of append.lua
 }
 
 // line is what is under way of one family, and what waits.
@@ -53,7 +53,7 @@ type writing struct {
 }
 
 func newGather(b *Backend) *gather {
-	return &gather{b: b, of: map[string]*line{}, topics: map[string][]string{}}
+	return &gather{b: b, of: map[string]*line{}, topics: map[string]*target{}}
 }
 
 func newWriting(b *port.Batch) *writing {
@@ -234,12 +234,20 @@ func (g *gather) send(ctx context.Context, family string, list []*writing) {
 			w.done <- fmt.Errorf("redis: write: %w: %w", port.ErrUncertain, r.err)
 			continue
 		}
-		if err := g.b.judged(w.batch, one); err != nil {
+		if err := repeated(w.batch, g.b.judged(w.batch, one)); err != nil {
 			w.done <- fmt.Errorf("redis: write: %w", err)
 			continue
 		}
 		w.done <- nil
 	}
+}
+
+// repeated is what came of a step, but nil where its only message is known by an ID that is the step's, too.
+func repeated(b *port.Batch, err error) error {
+	if _, known := errors.AsType[*port.DuplicateError](err); known && named(b) {
+		return nil
+	}
+	return err
 }
 
 // refusedWhole reports whether err is a refusal of a script that had done nothing, for a reason that may be in one of its steps alone:

@@ -68,7 +68,11 @@ func sets(keys []string, key string) []string {
 
 // addHead appends what every step has: the family's topics, fences and IDs of steps.
 func (s space) addHead(keys []string, family string) []string {
-	return sets(append(keys, s.topics(family), s.fences(family)), s.prefix+"steps:"+tagged(family))
+	return s.addSteps(append(keys, s.topics(family), s.fences(family)), family)
+}
+
+func (s space) addSteps(keys []string, family string) []string {
+	return sets(keys, s.prefix+"steps:"+tagged(family))
 }
 
 const topicKeys, groupKeys = 6, 10

@@ -106,7 +106,38 @@ var situations = map[string]situation{
 		p.write(g, 12)
 		p.remove(g, 4)
 	}, hour},
-	"the first was removed":        {true, func(p *picks, g port.Group) { p.write(g, 3); p.remove(g, 0) }, hour},
+	"one between others, each written alone, was removed": {false, func(p *picks, g port.Group) {
+		p.alone(g, 0, 12)
+		p.remove(g, 4)
+	}, hour},
+	"the first, written alone, was removed":                   {true, func(p *picks, g port.Group) { p.alone(g, 0, 3); p.remove(g, 0) }, hour},
+	"some, each written alone":                                {true, func(p *picks, g port.Group) { p.alone(g, 0, 40) }, hour.only(37)},
+	"one of them":                                             {true, func(p *picks, g port.Group) { p.alone(g, 0, 7) }, hour.only(1)},
+	"packs between what was written alone":                    {true, (*picks).mixed, hour.only(74)},
+	"the same, to a group that remembers nothing":             {true, (*picks).mixed, hour.only(50).known(0)},
+	"the middle of a pack":                                    {true, func(p *picks, g port.Group) { p.write(g, 30); p.fetch(g, 7) }, hour.only(9)},
+	"the middle of a pack, to a group that remembers nothing": {true, func(p *picks, g port.Group) { p.write(g, 30); p.fetch(g, 7) }, hour.only(9).known(0)},
+	"one in the middle of a pack is remembered": {false, func(p *picks, g port.Group) {
+		p.write(g, 30)
+		p.fetch(g, 7)
+		p.raw("SADD", p.group(g)[6], "15")
+	}, hour.only(9)},
+	"those around what is wanted are remembered": {true, func(p *picks, g port.Group) {
+		p.write(g, 30)
+		p.fetch(g, 7)
+		p.raw("SADD", p.group(g)[6], "6", "16")
+	}, hour.only(9)},
+	"what comes after what was removed": {true, func(p *picks, g port.Group) { p.write(g, 30); p.remove(g, 4); p.fetch(g, 7) }, hour},
+	"the last of a pack was removed":    {false, func(p *picks, g port.Group) { p.write(g, 30); p.remove(g, 29); p.fetch(g, 7) }, hour},
+	"the first of a pack was removed":   {false, func(p *picks, g port.Group) { p.write(g, 3); p.remove(g, 0) }, hour},
+	"a part of a pack was trimmed": {false, func(p *picks, g port.Group) {
+		p.must(p.b.Drop(p.ctx(), g.Topic, g.Name))
+		p.write(g, 30)
+		p.must(p.b.Declare(p.ctx(), port.Topic{Name: g.Topic, MaxCount: 20}))
+		_, err := p.b.trim(p.ctx(), g.Topic)
+		p.must(err)
+		p.must(p.b.Join(p.ctx(), g))
+	}, hour},
 	"the one is remembered":        {false, func(p *picks, g port.Group) { p.write(g, 1); p.raw("SADD", p.group(g)[5], "0") }, hour},
 	"the one is remembered since":  {false, func(p *picks, g port.Group) { p.write(g, 1); p.raw("SADD", p.group(g)[6], "0") }, hour},
 	"the one is remembered before": {false, func(p *picks, g port.Group) { p.write(g, 1); p.raw("SADD", p.group(g)[7], "0") }, hour},
@@ -154,6 +185,14 @@ func command(ctx context.Context, c rueidis.Client, words ...string) rueidis.Red
 	return c.Do(ctx, c.B().Arbitrary(words...).Build())
 }
 
+// alone writes messages of nine bytes, each by a step of its own.
+func (p *picks) alone(g port.Group, from, n int) {
+	p.t.Helper()
+	for i := range n {
+		p.must(p.b.Write(p.ctx(), port.Batch{Messages: []port.Message{{Topic: g.Topic, ID: strconv.Itoa(from + i), Body: []byte("xxx")}}}))
+	}
+}
+
 // write writes messages of nine bytes whose IDs are digits, or are longer.
 func (p *picks) write(g port.Group, n int) {
 	p.t.Helper()
@@ -162,6 +201,14 @@ func (p *picks) write(g port.Group, n int) {
 		step.Messages = append(step.Messages, port.Message{Topic: g.Topic, ID: strconv.Itoa(i), Body: []byte("xxx")})
 	}
 	p.must(p.b.Write(p.ctx(), step))
+}
+
+// mixed writes 2 messages alone, 70 at once and 3 alone.
+func (p *picks) mixed(g port.Group) {
+	p.t.Helper()
+	p.alone(g, 500, 2)
+	p.write(g, 70)
+	p.alone(g, 600, 3)
 }
 
 func (p *picks) delayed(g port.Group, by time.Duration) {
@@ -267,12 +314,40 @@ func about(text string) string {
 	return strconv.FormatInt(int64(n+30_000)/60_000, 10) + " min"
 }
 
+// answer is what a script answers, with the messages of packs one by one.
 func answer(a any) map[string]string {
-	out := map[string]string{}
-	for i, v := range a.([]any) {
+	out, list, i := map[string]string{}, a.([]any), 0
+	for len(list) > 6 && i < len(list) {
+		if i >= 6 && i+1 < len(list) && strings.HasPrefix(list[i+1].(string), "\x02") {
+			list = slices.Replace(list, i, i+2, loose(list[i].(string), list[i+1].(string))...)
+		}
+		i++
+	}
+	for i, v := range list {
 		out[fmt.Sprintf("%03d", i)] = fmt.Sprint(v)
 	}
 	out["001"], out["003"] = about(out["001"]), about(out["003"])
+	return out
+}
+
+// loose is an entry as if each of its messages had one of its own: pairs of an id and a message.
+func loose(id, blob string) []any {
+	if !strings.HasPrefix(blob, "\x02") {
+		return []any{id, blob}
+	}
+	ms, last, _ := strings.Cut(id, "-")
+	n, err := strconv.Atoi(last)
+	if err != nil {
+		panic(err)
+	}
+	n -= int(blob[1])<<8 | int(blob[2])
+	var out []any
+	for blob = blob[3:]; blob != ""; {
+		till := 2 + (int(blob[0])<<8 | int(blob[1]))
+		n++
+		out = append(out, ms+"-"+strconv.Itoa(n), blob[2:till])
+		blob = blob[till:]
+	}
 	return out
 }
 
@@ -347,17 +422,32 @@ func TestEachCheckOfTheShortFetchIsNeeded(t *testing.T) {
 		{"if not t[1] or not g[1] then", "if not g[1] then"},
 		{"if not t[1] or not g[1] then", "if not t[1] then"},
 		{"width < tonumber(ARGV[5]) or ", ""},
-		{" or math.min(behind, limit) * (t[6] or 0) > tonumber(ARGV[4])", ""},
-		{"math.min(behind, limit) *", "behind *"},
+		{" or most * (t[6] or 0) > tonumber(ARGV[4])", ""},
+		{"or most * (t[6]", "or behind * (t[6]"},
+		{" or most > 0 and g[3] - (t[8] or 0) < 0", ""},
+		{"or most > 0 and g[3]", "or g[3]"},
 		{"local due = tonumber(t[3])", "local due"},
 		{"for key = 5, 6 do", "for key = 5, 5 do"},
 		{"for key = 5, 6 do", "for key = 6, 6 do"},
 		{"and not (due and due < score)", ""},
 		{"if due and due <= now then return 0 end", ""},
-		{"if behind > 0 then", "if false then"},
+		{"if most > 0 then", "if false then"},
 		{"if count == 0 then return 0 end", ""},
-		{"if n - first ~= count - 1 then return 0 end", ""},
-		{"if redis.call('SISMEMBER', KEYS[set], ids[1]) == 1 then return 0 end", ""},
+		{"elseif before ~= n then", "elseif false then"},
+		{"local skip = math.max(n - before, 0)", "local skip = 0"},
+		{"math.min(all - skip, most - count)", "all - skip"},
+		{"math.min(all - skip, most - count)", "math.min(all, most - count)"},
+		{"if count == most then break end", ""},
+		{"if #some > 0 then from = '(' .. some[#some][1] end", ""},
+		{"until ended or count == most", "until true"},
+		{"until ended or count == most", "until count > 0"},
+		{"if i == skip + 1 then from = at end", ""},
+		{"if width > 0 and i > skip then", "if width > 0 then"},
+		{"if width > 0 and i > skip then", "if i > skip + 1 then"},
+		{"for i = 1, skip + use do", "for i = 1, all do"},
+		{"string.sub(pack, from, till)", "string.sub(pack, from)"},
+		{"at .. '-' .. n, blob", "at .. '-' .. last, blob"},
+		{"if width > 0 and redis.call('SISMEMBER', KEYS[set], ids[1]) == 1 then return 0 end", ""},
 		{"if is == 1 then return 0 end", ""},
 		{"for set = 8, 10 do", "for set = 8, 9 do"},
 		{"for set = 8, 10 do", "for set = 9, 10 do"},

@@ -83,8 +83,10 @@ func (b *Backend) held(t *testing.T, key string) string {
 		}
 		out := ""
 		for _, e := range list {
-			_, n, _ := strings.Cut(e.ID, "-")
-			out += fmt.Sprintf("%s %q ", n, e.FieldValues["m"])
+			for pair := range slices.Chunk(loose(e.ID, e.FieldValues["m"]), 2) {
+				_, n, _ := strings.Cut(pair[0].(string), "-")
+				out += fmt.Sprintf("%s %q ", n, pair[1])
+			}
 		}
 		return out
 	case "hash":

@@ -37,7 +37,7 @@ func (b *Backend) Read(ctx context.Context, r port.Range) ([]port.Stored, error)
 		from, p = a.text(), place{a.text(), a.text(), a.text()}
 		due := a.int()
 		for a.more() {
-			out = append(out, stored(&a, r.Topic, p.era))
+			out = append(out, entryOf(&a, r.Topic, p.era))
 		}
 		if a.err != nil {
 			return true, -1, fmt.Errorf("%w: %w", port.ErrUnavailable, a.err)
@@ -50,8 +50,8 @@ func (b *Backend) Read(ctx context.Context, r port.Range) ([]port.Stored, error)
 	return out, nil
 }
 
-func stored(r *reply, topic, era string) port.Stored {
-	id, blob := r.text(), r.next()
+func entryOf(r *reply, topic, era string) port.Stored {
+	id, value := r.text(), r.stored()
 	if r.err != nil {
 		return port.Stored{}
 	}
@@ -59,7 +59,10 @@ func stored(r *reply, topic, era string) port.Stored {
 	r.note(err)
 	at, err := millis(p.ms)
 	r.note(err)
-	m, err := decode(topic, &blob)
-	r.note(err)
-	return port.Stored{Offset: p.offset(), Message: m, At: at}
+	out := port.Stored{Offset: p.offset(), At: at}
+	r.note(value.unpack(topic, func(m port.Message) bool {
+		out.Message = m
+		return true
+	}))
+	return out
 }

@@ -60,8 +60,8 @@ func load() (s scripts, err error) {
 		{&s.signal, "signal", false},
 	} {
 		var b strings.Builder
-		fmt.Fprintf(&b, "local DEFAULT_AGE, DEFAULT_WINDOW, STEP_WINDOW = %d, %d, %d\n",
-			port.Millis(port.DefaultMaxAge), port.Millis(port.DefaultWindow), port.Millis(port.BatchWindow))
+		fmt.Fprintf(&b, "local DEFAULT_AGE, DEFAULT_WINDOW, STEP_WINDOW, PACK, PACK_BYTES = %d, %d, %d, %d, %d\n",
+			port.Millis(port.DefaultMaxAge), port.Millis(port.DefaultWindow), port.Millis(port.BatchWindow), mostPacked, packBytes)
 		for name := range strings.FieldsSeq(l.files) {
 			text, err := lua.ReadFile("lua/" + name + ".lua")
 			if err != nil {

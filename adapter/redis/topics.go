@@ -33,7 +33,8 @@ func (b *Backend) Declare(ctx context.Context, t port.Topic) error {
 		return err
 	}
 	args := []string{limit(most(t.MaxAge)), limit(t.MaxCount), limit(t.MaxBytes), limit(most(t.Window))}
-	if _, err := b.run(ctx, what, b.scripts.declare, b.topicKeys(t.Name), args); err != nil {
+	keys := b.space.addSteps(b.topicKeys(t.Name), port.Family(t.Name))
+	if _, err := b.run(ctx, what, b.scripts.declare, keys, args); err != nil {
 		return err
 	}
 	b.janitor.know(t.Name)
@@ -122,15 +123,15 @@ func (b *Backend) Drop(ctx context.Context, topic, group string) error {
 		what = fmt.Sprintf("drop group %s of topic %s", group, topic)
 	}
 	for {
-		script := b.scripts.leave
+		script, keys := b.scripts.leave, b.withGroups(topic, names)
 		if group == "" {
 			var err error
 			if names, err = b.groups(ctx, what, topic); err != nil {
 				return err
 			}
-			script = b.scripts.drop
+			script, keys = b.scripts.drop, b.space.addSteps(b.withGroups(topic, names), port.Family(topic))
 		}
-		m, err := b.run(ctx, what, script, b.withGroups(topic, names), names)
+		m, err := b.run(ctx, what, script, keys, names)
 		if err != nil {
 			return err
 		}

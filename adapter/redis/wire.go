@@ -37,23 +37,15 @@ func encodeAll(ms []port.Message) []string {
 	return blobs
 }
 
-// decode makes the message of a blob, which it keeps: nobody changes bytes that came from a backend.
-func decode(topic string, blob *rueidis.RedisMessage) (port.Message, error) {
-	text, err := blob.ToString()
-	if err != nil {
-		return port.Message{}, err
-	}
+// decode makes the message of a blob, given as text and as bytes, which it keeps: nobody changes bytes that came from a backend.
+func decode(topic, text string, body []byte) (port.Message, error) {
 	if len(text) < headLength || text[0] != version {
 		return port.Message{}, fmt.Errorf("an entry of topic %q is not of this version's form", topic)
 	}
 	id := int(text[1])<<8 | int(text[2])
 	key := int(text[3])<<8 | int(text[4])
 	if len(text) < headLength+id+key {
-		return port.Message{}, fmt.Errorf("an entry of topic %q is cut off", topic)
-	}
-	body, err := blob.AsBytes()
-	if err != nil {
-		return port.Message{}, err
+		return port.Message{}, cutOff(topic)
 	}
 	rest := text[headLength:]
 	from := headLength + id + key
@@ -77,15 +69,19 @@ func (p place) id() string { return p.ms + "-" + p.n }
 // The widths of the parts of an offset, filled with zeros so that offsets sort as strings.
 const eraWidth, msWidth, nWidth = 16, 14, 16
 
+const offsetWidth = eraWidth + msWidth + nWidth + 2
+
 func (p place) offset() port.Offset {
-	b := make([]byte, 0, eraWidth+msWidth+nWidth+2)
-	b = padded(b, p.era, eraWidth)
-	b = padded(append(b, '-'), p.ms, msWidth)
-	b = padded(append(b, '-'), p.n, nWidth)
-	return port.Offset(b)
+	return port.Offset(appendOffset(make([]byte, 0, offsetWidth), p.era, p.ms, p.n))
 }
 
-func padded(b []byte, s string, width int) []byte {
+func appendOffset[T string | []byte](b []byte, era, ms string, n T) []byte {
+	b = padded(b, era, eraWidth)
+	b = padded(append(b, '-'), ms, msWidth)
+	return padded(append(b, '-'), n, nWidth)
+}
+
+func padded[T string | []byte](b []byte, s T, width int) []byte {
 	for range width - len(s) {
 		b = append(b, '0')
 	}
@@ -127,7 +123,20 @@ type claim struct{ name, ms, token, id string }
 // receipt writes the claim behind a sum of itself, the topic and the group: no other group takes it for its own, and one that
 // was cut off or changed on its way is none.
 func (c claim) receipt(g *port.Group) port.Receipt {
-	return port.Receipt(c.sum(g) + "." + c.name + "-" + c.ms + "." + c.token + "." + c.id)
+	return port.Receipt(appendReceipt(nil, sumOf(g), c.name, c.ms, c.token, c.id))
+}
+
+// sumWidth is the most that a sum takes.
+const sumWidth = 13
+
+// appendReceipt appends a receipt. Sum is that of the topic and the group.
+func appendReceipt[T string | []byte](b []byte, sum digest, name T, ms, token, id string) []byte {
+	sum = mixed(mixed(mixed(mixed(sum, name), ms), token), id)
+	b = append(strconv.AppendUint(b, uint64(sum), 36), '.')
+	b = append(append(b, name...), '-')
+	b = append(append(b, ms...), '.')
+	b = append(append(b, token...), '.')
+	return append(b, id...)
 }
 
 // claimed reads a receipt; false for one that was never made here for this group.
@@ -136,27 +145,33 @@ func claimed(g *port.Group, r port.Receipt) (c claim, ok bool) {
 	c.name, rest, _ = strings.Cut(rest, ".")
 	c.name, c.ms, _ = strings.Cut(c.name, "-")
 	c.token, c.id, _ = strings.Cut(rest, ".")
-	return c, c.sum(g) == sum
+	var b [sumWidth]byte
+	own := mixed(mixed(mixed(mixed(sumOf(g), c.name), c.ms), c.token), c.id)
+	return c, string(strconv.AppendUint(b[:0], uint64(own), 36)) == sum
 }
 
-// sum is made as FNV-1a makes it, of eight bytes at once: it tells mistakes apart, not forgeries.
-func (c claim) sum(g *port.Group) string {
-	h := uint64(14695981039346656037)
-	mix := func(word uint64) {
-		h = (h ^ word) * 1099511628211
-		h ^= h >> 32
+// digest is a sum that is made as FNV-1a makes it, of eight bytes at once: it tells mistakes apart, not forgeries.
+type digest uint64
+
+func sumOf(g *port.Group) digest {
+	return mixed(mixed(digest(14695981039346656037), g.Topic), g.Name)
+}
+
+func (h digest) mix(word uint64) digest {
+	h = (h ^ digest(word)) * 1099511628211
+	return h ^ h>>32
+}
+
+func mixed[T string | []byte](h digest, s T) digest {
+	h = h.mix(uint64(len(s)))
+	for len(s) >= 8 {
+		h = h.mix(uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56)
+		s = s[8:]
 	}
-	for _, s := range [...]string{g.Topic, g.Name, c.name, c.ms, c.token, c.id} {
-		mix(uint64(len(s)))
-		for len(s) >= 8 {
-			mix(uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56)
-			s = s[8:]
-		}
-		for i := range len(s) {
-			mix(uint64(s[i]))
-		}
+	for i := range len(s) {
+		h = h.mix(uint64(s[i]))
 	}
-	return strconv.FormatUint(h, 36)
+	return h
 }
 
 func number(n int64) string { return strconv.FormatInt(n, 10) }

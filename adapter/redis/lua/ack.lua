@@ -1,20 +1,8 @@
 -- The most frequent settlements: acknowledgements of messages that were lent as one, with no more to them than new messages to one topic
 -- that is there. It writes what settle.lua would, with less to do around it, or answers 0. KEYS: 1-10 the group's, then those of the
 -- topic that the messages are for. ARGV: consumer, how long the group remembers, number of loans; the token and the messages of each, as
--- numbers and ranges (3-7,9); number of IDs, the IDs of what is settled, which may be left out where the group remembers nothing; the messages.
-
--- Whether one of the IDs is remembered. To ask a set that is not there about many costs as much as one that is.
-local function remembered(from, to)
-  if from == to then return known(6, ARGV, from, to) end
-  for set = 6, 8 do
-    if redis.call('EXISTS', KEYS[set]) == 1 then
-      for _, is in ipairs(redis.call('SMISMEMBER', KEYS[set], unpack(ARGV, from, to))) do
-        if is == 1 then return true end
-      end
-    end
-  end
-  return false
-end
+-- numbers and ranges (3-7,9); number of IDs, the IDs of what is settled, which may be left out where the group remembers nothing; of the
+-- messages what plain.lua reads.
 
 local out = 'c:' .. ARGV[1]
 local g = redis.call('HMGET', KEYS[1], 'remember', out)
@@ -46,19 +34,16 @@ for a = 4, from - 3, 2 do
     left[#left + 1], left[#left + 2] = ARGV[a], table.concat({consumer, open, place, behind, string.char(unpack(bytes))}, ' ')
   end
 end
-if width > 0 and (twice(ARGV, from, to) or remembered(from, to)) then return 0 end
-local p
-if #ARGV > to then
-  p = plain(11, to + 1, #ARGV)
-  if not p then return 0 end
-end
+if width > 0 and known(6, ARGV, from, to) then return 0 end
+local puts = #ARGV > to
+if puts and not plain(11, to + 1) then return 0 end
 if #gone > 0 then
   redis.call('ZCARD', KEYS[3])
-  if p then redis.call('ZCARD', KEYS[10]) end
+  if puts then redis.call('ZCARD', KEYS[10]) end
 end
 
 -- Of what is left to do, the first does not need memory, and fails at a key of another type with nothing done.
-if p then write(p) end
+if puts then write() end
 if #gone > 0 then redis.call('ZREM', KEYS[10], unpack(gone)) end
 redis.call('HDEL', KEYS[9], '', unpack(gone))
 if #left > 0 then redis.call('HSET', KEYS[9], unpack(left)) end

@@ -24,8 +24,7 @@ local deadline = text(now + loan)
 
 local function bodyOf(name, s)
   if string.byte(name) == 112 then return redis.call('HGET', KEYS[G + 4], name) end
-  local entry = redis.call('XRANGE', t.log, s.ms .. '-' .. name, s.ms .. '-' .. name)[1]
-  return entry and entry[2][2]
+  return (find(t, s.ms .. '-' .. name))
 end
 
 local function lend(name, s, blob)
@@ -40,32 +39,39 @@ end
 -- Messages of a record whose loan has ended. What the log does not have any more was removed from it. As a record holds no more
 -- than one answer, it may be read to its end.
 local function dissolve(r, most)
-  local before, n, from, to, want = r.open, r.n, r.ms .. '-' .. text(r.n), r.lastms .. '-' .. text(r.last), portion(t, 100)
+  local before, n, from, want = r.open, r.n, r.ms .. '-' .. text(r.n), portion(t, 20)
   local function gone(up)
     for k = n, up do
       if lies(r, k) then take(r, k) end
     end
     n = up + 1
   end
-  local full = false
-  repeat
-    local some = redis.call('XRANGE', t.log, from, to, 'COUNT', want)
-    for _, e in ipairs(some) do
-      local ms, name = parts(e[1])
-      gone(tonumber(name) - 1)
-      if lies(r, n) then
-        full = most <= 0 or bytes <= 0
-        if full then break end
-        local blob = e[2][2]
-        if not (width > 0 and known(G + 5, idOf(blob))) then
-          lend(name, {ms = ms, attempt = '0', lost = '1', crashes = '0', first = ms, reason = ''}, blob)
-          most = most - 1
-        end
+  local full, ended = false, false
+  local function handle(m)
+    ended = m.n > r.last
+    if ended then return end
+    gone(m.n - 1)
+    if lies(r, n) then
+      full = most <= 0 or bytes <= 0
+      if full then return end
+      if not (width > 0 and known(G + 5, idOf(m[2]))) then
+        lend(text(n), {ms = m.ms, attempt = '0', lost = '1', crashes = '0', first = m.ms, reason = ''}, m[2])
+        most = most - 1
       end
-      gone(n)
+    end
+    gone(n)
+  end
+  repeat
+    local some = redis.call('XRANGE', t.log, from, '+', 'COUNT', want)
+    for _, e in ipairs(some) do
+      for _, m in ipairs(messages(t, e, n - 1)) do
+        handle(m)
+        if full or ended then break end
+      end
+      if full or ended then break end
       from = '(' .. e[1]
     end
-    if not full and #some < want then gone(r.last) end
+    if not full and (ended or #some < want) then gone(r.last) end
   until full or n > r.last
   taken[r.consumer] = (taken[r.consumer] or 0) + before - r.open
   opened[#opened + 1] = r
@@ -118,25 +124,23 @@ if more and room > 0 and (bytes > 0 or count == 0) then
   local found = entries(t, ms .. '-' .. n, room, math.max(bytes, 1))
   local ids, past = {}, {}
   if width > 0 and #found > 0 then
-    for i, e in ipairs(found) do ids[i] = idOf(e[2][2]) end
+    for i, m in ipairs(found) do ids[i] = idOf(m[2]) end
     past = knownOf(G + 5, ids, 1, #ids)
   end
-  for i, e in ipairs(found) do
-    local at, name = parts(e[1])
+  for i, m in ipairs(found) do
     if past[i] then
       skipped = skipped + 1
     else
-      local here = tonumber(name)
-      if not first then first, head = here, at .. ' ' .. name .. ' ' end
-      local k = here - first
+      if not first then first, head = m.n, m.ms .. ' ' .. text(m.n) .. ' ' end
+      local k = m.n - first
       if k >= 4096 then break end
       local byte = math.floor(k / 8) + 1
       for b = #bits + 1, byte do bits[b] = 0 end
       bits[byte] = bits[byte] + 2 ^ (k % 8)
-      fresh, last = fresh + 1, e[1]
-      out[#out + 1], out[#out + 2] = e[1], e[2][2]
+      fresh, last = fresh + 1, m[1]
+      out[#out + 1], out[#out + 2] = m[1], m[2]
     end
-    ms, n = at, name
+    ms, n = m.ms, text(m.n)
   end
   if #found == 0 then ms, n = text(t.ms), text(t.n) end
   out[5] = fresh

@@ -7,10 +7,12 @@ if not t.era then return 'none' end
 
 local function idAt(command, from, to)
   local e = redis.call(command, t.log, from, to, 'COUNT', 1)[1]
-  return e and e[1] or ''
+  local some = e and messages(t, e, 0) or {}
+  local m = some[command == 'XRANGE' and 1 or #some]
+  return m and m[1] or ''
 end
 
--- Entries behind a cursor: by ordinals, and one by one, up to 10,000, where entries were removed from the middle.
+-- Messages behind a cursor: by ordinals, and one by one, up to 10,000, where entries were removed from the middle.
 local function behind(ms, n)
   local all = math.min(t.len, t.n - math.max(tonumber(n), t.trim))
   if t.drops == 0 or all == 0 then return all end
@@ -18,7 +20,8 @@ local function behind(ms, n)
   local want = portion(t, 100)
   while count < 10000 and portions < 100 do
     local some = redis.call('XRANGE', t.log, from, '+', 'COUNT', want)
-    count, portions = count + #some, portions + 1
+    for _, e in ipairs(some) do count = count + #messages(t, e, tonumber(n)) end
+    portions = portions + 1
     if #some < want then return count end
     from = '(' .. some[#some][1]
   end
@@ -27,9 +30,9 @@ end
 
 -- The ms of the first message that is on loan in a record.
 local function since(r)
-  local low, from, want = lowest(r), r.ms .. '-' .. text(r.n), portion(t, 100)
+  local low, from, want = lowest(r), r.ms .. '-' .. text(r.n), portion(t, 20)
   while low > r.n do
-    local some = redis.call('XRANGE', t.log, from, r.lastms .. '-' .. text(r.last), 'COUNT', want)
+    local some = redis.call('XRANGE', t.log, from, '+', 'COUNT', want)
     for _, e in ipairs(some) do
       local ms, n = parts(e[1])
       if tonumber(n) >= low then return tonumber(ms) end
@@ -64,9 +67,9 @@ local function oldest(at, ms, n)
     local first = value and tonumber(state(value).first)
     if first and (not low or first < low) then low = first end
   end
-  local next = idAt('XRANGE', '(' .. ms .. '-' .. n, '+')
-  if next ~= '' then
-    local first = tonumber((parts(next)))
+  local next = entries(t, ms .. '-' .. n, 1, 1)[1]
+  if next then
+    local first = tonumber(next.ms)
     if not low or first < low then low = first end
   end
   return low and text(low) or ''

@@ -4,14 +4,16 @@
 -- is to remember for longer, or the messages may be too large for one answer. KEYS: 1 the topic, 2 its log, 3 the group.
 -- ARGV: consumer, loan, limit, bytes, how long the group remembers, channel to be woken by ('' for none), 1 if that is also wanted
 -- where messages are handed out, after which there are no more.
--- Answers as fetch.lua; where messages are handed out, the time until it is worth to look again is -2 unless the channel is registered.
+-- Answers as fetch.lua, but in packs what lies in packs; where messages are handed out, the time until it is worth to look again is -2
+-- unless the channel is registered.
 
-local t = redis.call('HMGET', KEYS[1], 'era', 'drops', 'due', 'ms', 'n', 'max', 'waiters')
+local t = redis.call('HMGET', KEYS[1], 'era', 'drops', 'due', 'ms', 'n', 'max', 'waiters', 'gaps')
 local g = redis.call('HMGET', KEYS[3], 'token', 'ms', 'n', 'remember', 'c:' .. ARGV[1])
 if not t[1] or not g[1] then return 0 end
 local width, limit, channel = tonumber(g[4]), math.min(tonumber(ARGV[3]), 500), ARGV[6]
 local behind = tonumber(t[5] or 0) - g[3]
-if width < tonumber(ARGV[5]) or math.min(behind, limit) * (t[6] or 0) > tonumber(ARGV[4]) then return 0 end
+local most = math.min(behind, limit)
+if width < tonumber(ARGV[5]) or most * (t[6] or 0) > tonumber(ARGV[4]) or most > 0 and g[3] - (t[8] or 0) < 0 then return 0 end
 local time = redis.call('TIME')
 local now = math.floor((time[1] * 1000000 + time[2]) / 1000)
 local due = tonumber(t[3])
@@ -23,30 +25,63 @@ if due and due <= now then return 0 end
 
 local deadline, token, ms, n, count, firstms, first = now + ARGV[2], string.format('%.0f', g[1] + 1), g[2], g[3], 0
 local out = {t[1], string.format('%.0f', deadline), token, -1, 0, ''}
-if behind > 0 then
-  local found = redis.call('XRANGE', KEYS[2], '(' .. ms .. '-' .. n, '+', 'COUNT', limit)
-  count = #found
-  if count == 0 then return 0 end
-  firstms, first = string.match(found[1][1], '^(%d+)-(%d+)$')
-  ms, n = string.match(found[count][1], '^(%d+)-(%d+)$')
-  if n - first ~= count - 1 then return 0 end
-  local ids = {}
-  for i = 1, count do
-    local blob = found[i][2][2]
-    out[2 * i + 5], out[2 * i + 6] = found[i][1], blob
-    if width > 0 then
-      local _, hi, lo = string.byte(blob, 1, 3)
-      ids[i] = string.sub(blob, 6, 5 + hi * 256 + lo)
-    end
+local ids, given = {}, 6
+
+-- Takes so many messages of a pack behind so many: all of it, or a pack of them.
+local function cut(pack, all, skip, use)
+  if width <= 0 and use == all then return pack end
+  local at, from, till, byte = 4, 4, #pack, string.byte
+  for i = 1, skip + use do
+    if i == skip + 1 then from = at end
+    local hi, lo, _, a, b = byte(pack, at, at + 4)
+    if width > 0 and i > skip then ids[#ids + 1] = string.sub(pack, at + 7, at + 6 + a * 256 + b) end
+    at = at + 2 + hi * 256 + lo
+    till = at - 1
   end
-  if width > 0 then
-    for set = 8, 10 do
-      if count == 1 then
-        if redis.call('SISMEMBER', KEYS[set], ids[1]) == 1 then return 0 end
-      else
-        for _, is in ipairs(redis.call('SMISMEMBER', KEYS[set], unpack(ids))) do
-          if is == 1 then return 0 end
-        end
+  if use == all then return pack end
+  return string.char(2, math.floor(use / 256), use % 256) .. string.sub(pack, from, till)
+end
+
+if most > 0 then
+  local from, want = '(' .. ms .. '-' .. n, math.min(most, math.ceil(most / PACK) + 1)
+  n = n + 0
+  repeat
+    local some = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', want)
+    for _, e in ipairs(some) do
+      local id, blob = e[1], e[2][2]
+      local at, last = string.match(id, '^(%d+)-(%d+)$')
+      local form, hi, lo = string.byte(blob, 1, 3)
+      local all = form == 2 and hi * 256 + lo or 1
+      local before = last - all -- the n before its first
+      local skip = math.max(n - before, 0)
+      if count == 0 then
+        n, firstms, first = before + skip, at, before + skip + 1
+      elseif before ~= n then
+        return 0
+      end
+      local use = math.min(all - skip, most - count)
+      if form == 2 then
+        blob = cut(blob, all, skip, use)
+      elseif width > 0 then
+        ids[#ids + 1] = string.sub(blob, 6, 5 + hi * 256 + lo)
+      end
+      count, n, ms = count + use, n + use, at
+      out[given + 1], out[given + 2] = at .. '-' .. n, blob
+      given = given + 2
+      if count == most then break end
+    end
+    if #some > 0 then from = '(' .. some[#some][1] end
+    local ended = #some < want
+    want = 2 * want
+  until ended or count == most
+  if count == 0 then return 0 end
+  n, first = n .. '', first .. ''
+  for set = 8, 10 do
+    if count == 1 then
+      if width > 0 and redis.call('SISMEMBER', KEYS[set], ids[1]) == 1 then return 0 end
+    elseif width > 0 and redis.call('EXISTS', KEYS[set]) == 1 then
+      for _, is in ipairs(redis.call('SMISMEMBER', KEYS[set], unpack(ids))) do
+        if is == 1 then return 0 end
       end
     end
   end

@@ -1,6 +1,6 @@
 -- What the scripts of the most frequent steps have in common: new messages to one topic that is there, and sets of known IDs. They
 -- answer 0 before they have written anything when there is more to it; then the scripts for all steps are asked. Their first write is
--- one that a server without memory, or with another type under the key, refuses, unless it makes room.
+-- one that a server without memory, or with another type under the key, refuses, unless it makes room. Of IDs none is there twice.
 
 local now
 
@@ -22,21 +22,15 @@ local function inside(key, names, from, to)
   return false
 end
 
--- Whether one of the names is known in the three sets from first on.
-local function known(first, names, from, to)
-  return inside(KEYS[first], names, from, to) or inside(KEYS[first + 1], names, from, to) or inside(KEYS[first + 2], names, from, to)
+-- The same of a set that is often not there: to ask it about many costs as much as one that is.
+local function older(key, names, from, to)
+  if from < to and redis.call('EXISTS', key) == 0 then return false end
+  return inside(key, names, from, to)
 end
 
--- Whether one of the names is there twice.
-local function twice(names, from, to)
-  if from >= to then return false end
-  local seen = {}
-  for i = from, to do
-    local name = names[i]
-    if seen[name] then return true end
-    seen[name] = true
-  end
-  return false
+-- Whether one of the names is known in the three sets from first on.
+local function known(first, names, from, to)
+  return older(KEYS[first], names, from, to) or older(KEYS[first + 1], names, from, to) or older(KEYS[first + 2], names, from, to)
 end
 
 local function remember(first, width, names, from, to)
@@ -53,7 +47,7 @@ end
 --
 -- So the set of its width is the newest as long as it is there. While that set has more than one width to live, its width is the current one:
 -- then its end is set, the third set's has passed, and the time is what is missing to its end.
-local first, from, to, ms, n, bytes, tail, longest, window, due, width, current, count, size, waiters, ids
+local first, ids, last, ms, n, bytes, tail, longest, window, due, width, current, base, count, size, waiters
 
 local function recorded(record)
   ms, n, bytes, tail, longest, window, due, width = string.match(record, '^(%d+) (%d+) (%-?%d+)( (%d+) (%-?%d+) (%d+) (%d+))$')
@@ -66,18 +60,21 @@ local function recorded(record)
 end
 
 local function read()
-  local h = redis.call('HMGET', KEYS[first], 'era', 'ms', 'n', 'bytes', 'max', 'window', 'due', 'count', 'size', 'waiters')
+  local h = redis.call('HMGET', KEYS[first], 'era', 'ms', 'n', 'bytes', 'max', 'window', 'due', 'count', 'size', 'waiters', 'base')
   if not h[1] then return false end
   ms, n, bytes, longest, window = tonumber(h[2]) or 0, tonumber(h[3]) or 0, h[4] or 0, tonumber(h[5]) or 0, tonumber(h[6])
   due, count, size, waiters = h[7] and h[7] ~= '' and h[7] or '0', tonumber(h[8]), tonumber(h[9]), h[10]
+  base = tonumber(h[11]) or 0
   if count < 0 and size < 0 then count = nil end
   return true
 end
 
--- Reports whether the messages of ARGV in a range may go into the topic whose keys stand from first on: not where it is new or full, a delayed
--- message is due in it, or a message is known.
-local function plain(...)
-  first, from, to = ...
+-- Reports whether messages may go into the topic whose keys stand from one on: not where it is new or full, a delayed message is due in it,
+-- or a message is known. What ARGV tells from head on: how many they are, the bytes of their bodies, those of the longest message, how many
+-- IDs follow, the IDs of all messages, which may be left out where the topic remembers none, and the entries that the messages are in.
+local function plain(at, head)
+  first, ids = at, head + 4
+  last = head + 3 + ARGV[head + 3]
   local record = redis.call('HGET', KEYS[first], 'plain')
   if record and record ~= '' then
     recorded(record)
@@ -85,34 +82,27 @@ local function plain(...)
     return false
   end
   if due ~= '0' and tonumber(due) <= clock() then return false end
-  ids = {}
-  for i = from, to do
-    local blob = ARGV[i]
-    local _, a, b, c, d = string.byte(blob, 1, 5)
-    local head = 5 + a * 256 + b
-    bytes = bytes + #blob - head - c * 256 - d
-    if #blob > longest then longest, tail = #blob, nil end
-    if window > 0 then ids[i - from + 1] = string.sub(blob, 6, head) end
-  end
-  if count and (size >= 0 and bytes > size + math.floor(size / 10)
-      or count >= 0 and redis.call('XLEN', KEYS[first + 1]) + to - from + 1 > count + math.floor(count / 10)) then
+  bytes = bytes + ARGV[head + 1]
+  if ARGV[head + 2] + 0 > longest then longest, tail = ARGV[head + 2] + 0, nil end
+  if count and (size >= 0 and bytes > size + math.floor(size / 10) or count >= 0 and n - base + ARGV[head] > count + math.floor(count / 10)) then
     return false
   end
   if window <= 0 then return true end
-  if twice(ids, 1, #ids) then return false end
-  if not current then return not known(first + 3, ids, 1, #ids) end
-  return not inside(KEYS[first + 3 + width % 3], ids, 1, #ids) and not inside(KEYS[first + 3 + (width + 2) % 3], ids, 1, #ids)
+  if ARGV[head + 3] ~= ARGV[head] then return false end
+  if not current then return not known(first + 3, ARGV, ids, last) end
+  return not inside(KEYS[first + 3 + width % 3], ARGV, ids, last) and not older(KEYS[first + 3 + (width + 2) % 3], ARGV, ids, last)
 end
 
 -- Writes what plain was asked about.
 local function write()
   if clock() > ms then ms = now end
   local stamp = ms .. ''
-  local log, front, last = KEYS[first + 1], stamp .. '-', nil
-  n = n - from + 1
-  for i = from, to do
-    last = n + i .. ''
-    redis.call('XADD', log, front .. last, 'm', ARGV[i])
+  local log, front, final = KEYS[first + 1], stamp .. '-', nil
+  for i = last + 1, #ARGV do
+    local form, hi, lo = string.byte(ARGV[i], 1, 3)
+    n = n + (form == 2 and hi * 256 + lo or 1)
+    final = n .. ''
+    redis.call('XADD', log, front .. final, 'm', ARGV[i])
   end
   local record, sum = '', bytes .. ''
   if window <= 0 then
@@ -126,15 +116,15 @@ local function write()
       tail = ' ' .. longest .. ' ' .. window .. ' ' .. due .. ' ' .. width
       redis.call('HSET', KEYS[first], 'max', longest .. '')
     end
-    record = stamp .. ' ' .. last .. ' ' .. sum .. tail
+    record = stamp .. ' ' .. final .. ' ' .. sum .. tail
   else
     redis.call('HSET', KEYS[first], 'max', longest .. '')
   end
-  redis.call('HSET', KEYS[first], 'ms', stamp, 'n', last, 'bytes', sum, 'plain', record)
+  redis.call('HSET', KEYS[first], 'ms', stamp, 'n', final, 'bytes', sum, 'plain', record)
   if current then
-    redis.call('SADD', KEYS[first + 3 + width % 3], unpack(ids))
+    redis.call('SADD', KEYS[first + 3 + width % 3], unpack(ARGV, ids, last))
   elseif window > 0 then
-    remember(first + 3, window, ids, 1, #ids)
+    remember(first + 3, window, ARGV, ids, last)
   end
   if waiters and waiters ~= '' then
     for channel in string.gmatch(waiters, '%S+') do redis.pcall('PUBLISH', channel, KEYS[first]) end

@@ -18,8 +18,8 @@ elseif not placed(t, era, ms, n) then
   return 'gap'
 end
 local out = {from, era, ms, n, t.due and math.max(0, t.due - now) or -1}
-for _, e in ipairs(entries(t, ms .. '-' .. n, math.min(most, 500), bytes)) do
-  out[#out + 1], out[#out + 2] = e[1], e[2][2]
+for _, m in ipairs(entries(t, ms .. '-' .. n, math.min(most, 500), bytes)) do
+  out[#out + 1], out[#out + 2] = m[1], m[2]
 end
 if #out == 5 then await(t, ARGV[7]) end
 finish()

@@ -2,15 +2,15 @@
 -- without a table, which cost more than the calls. Where there is more to it nothing was written, and what follows does it.
 repeat
   local steps = ARGV[1]
-  if steps ~= '0' and steps ~= '1' or #ARGV ~= 2 + steps then break end
-  local call, hash, step, blob = redis.call, KEYS[6], ARGV[2], ARGV[2 + steps]
+  if #ARGV ~= 3 + steps then break end
+  local call, hash, step, blob = redis.call, KEYS[6], ARGV[3], ARGV[3 + steps]
   local record = call('HGET', hash, 'plain')
   if not record or record == '' then break end
   local ms, n, bytes, tail, longest, window, due, width = string.match(record, '^(%d+) (%d+) (%-?%d+)( (%d+) (%-?%d+) (%d+) (%d+))$')
   local _, a, b, c, d = string.byte(blob, 1, 5)
   local head, now, set, id = 5 + a * 256 + b, nil, nil, nil
   window = window + 0
-  if due ~= '0' or #blob > longest + 0 then break end
+  if due ~= '0' or #blob > longest + 0 or ARGV[2] == '1' and window < STEP_WINDOW then break end
   if window > 0 then
     width, id = width + 0, string.sub(blob, 6, head)
     set = KEYS[9 + width % 3]
@@ -33,5 +33,5 @@ repeat
     call('SADD', KEYS[3 + at % 3], step)
     call('PEXPIREAT', KEYS[3 + at % 3], (at + 2) * STEP_WINDOW .. '')
   end
-  do return 1 end
+  do return window < STEP_WINDOW and 2 or 1 end
 until true

@@ -118,10 +118,25 @@ local function checkRemoves(s)
   local gone = {}
   for i, r in ipairs(s.removes) do
     local t = topic(r.at)
-    local entry = t.era == r.era and not gone[t.log .. ' ' .. r.id] and redis.call('XRANGE', t.log, r.id, r.id)[1]
-    if not entry then return {'entry', i} end
-    gone[t.log .. ' ' .. r.id], r.size = true, sizeOf(entry[2][2])
+    local blob
+    if t.era == r.era and not gone[t.log .. ' ' .. r.id] then blob, r.entry = find(t, r.id) end
+    if not blob then return {'entry', i} end
+    gone[t.log .. ' ' .. r.id], r.size = true, sizeOf(blob)
   end
+end
+
+-- Takes a message out of its entry: with the entry, unless there are others in it.
+local function remove(t, id, e)
+  local form, hi, lo = string.byte(e[2][2], 1, 3)
+  if form == 2 then
+    local _, n = parts(id)
+    local _, last = parts(e[1])
+    t.gaps = math.max(t.gaps, tonumber(n))
+    redis.call('HSET', KEYS[t.at], 'x:' .. n, '1')
+    if messages(t, e, 0)[1] then return end
+    for k = last - hi * 256 - lo + 1, tonumber(last) do redis.call('HDEL', KEYS[t.at], 'x:' .. k) end
+  end
+  redis.call('XDEL', t.log, e[1])
 end
 
 -- Messages that are known do not need room.
@@ -188,7 +203,7 @@ local function apply(s)
   end
   for _, r in ipairs(s.removes) do
     local t = topic(r.at)
-    redis.call('XDEL', t.log, r.id)
+    remove(t, r.id, r.entry)
     t.len, t.bytes, t.drops, t.dirty = t.len - 1, t.bytes - r.size, t.drops + 1, true
   end
   for _, c in ipairs(s.changes) do change(c) end

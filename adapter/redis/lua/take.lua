@@ -2,14 +2,15 @@
 -- would, or answers 0 before it has written anything: then fetch.lua is asked. That is so where the place is another, something may
 -- have been taken out of the log since, or something else is due. KEYS: 1 the topic, 2 its log, 3 the group.
 -- ARGV: consumer, loan, how long the group remembers, era, removals so far, ms and n of the place, ms and n of the first message, the
--- same of the last, how many there are, their bits as in a record; their IDs, which may be left out where the group remembers nothing.
+-- same of the last, how many there are, their bits as in a record, the id of the entry that holds the last; the IDs of the messages, which
+-- may be left out where the group remembers nothing.
 -- Answers {token, deadline, ms and n of the log's end, size of the largest message}.
 
-local t = redis.call('HMGET', KEYS[1], 'era', 'drops', 'due', 'ms', 'n', 'max')
+local t = redis.call('HMGET', KEYS[1], 'era', 'drops', 'due', 'ms', 'n', 'max', 'gaps')
 local g = redis.call('HMGET', KEYS[3], 'token', 'ms', 'n', 'remember')
 if t[1] ~= ARGV[4] or (t[2] or '0') ~= ARGV[5] or not g[1] or g[2] ~= ARGV[6] or g[3] ~= ARGV[7] then return 0 end
 local width = tonumber(g[4])
-if width < tonumber(ARGV[3]) or width > 0 and not ARGV[14] then return 0 end
+if width < tonumber(ARGV[3]) or width > 0 and not ARGV[15] or g[3] - (t[7] or 0) < 0 then return 0 end
 local time = redis.call('TIME')
 local now = math.floor((time[1] * 1000000 + time[2]) / 1000)
 if t[3] and t[3] ~= '' and tonumber(t[3]) <= now then return 0 end
@@ -19,12 +20,11 @@ for key = 5, 6 do
 end
 
 -- A master that took over may have lost what was read from the one before.
-local last = ARGV[10] .. '-' .. ARGV[11]
-if not redis.call('XRANGE', KEYS[2], last, last)[1] then return 0 end
+if not redis.call('XRANGE', KEYS[2], ARGV[14], ARGV[14])[1] then return 0 end
 if width > 0 then
   for set = 8, 10 do
     if redis.call('EXISTS', KEYS[set]) == 1 then
-      for _, is in ipairs(redis.call('SMISMEMBER', KEYS[set], unpack(ARGV, 14))) do
+      for _, is in ipairs(redis.call('SMISMEMBER', KEYS[set], unpack(ARGV, 15))) do
         if is == 1 then return 0 end
       end
     end

@@ -1,6 +1,6 @@
 -- A topic as this call sees it. KEYS[1] is the family's set of topics. A topic's own keys stand in a row from `at` on: hash, log,
 -- delayed messages, three sets of known IDs. An entry's stream id is <ms>-<n>: n counts the entries ever written, so a log that
--- lost its end, and went on, shows.
+-- lost its end, and went on, shows. An entry is one message, or a pack of several that were written at once: its n is that of the last.
 
 local topics = {}
 
@@ -20,26 +20,60 @@ local function sizeOf(blob)
   return #blob - 5 - a * 256 - b - c * 256 - d
 end
 
--- How many messages to read at once, of at most so many: what they hold together is copied twice, and stays below 32 MiB even when all
--- of them are as large as the largest that the topic has seen.
-local function portion(t, most) return math.max(1, math.min(most, math.floor(33554432 / math.max(t.max, 1)))) end
+-- How many entries to read at once, of at most so many: what they hold together is copied twice, and stays below 32 MiB even when all
+-- of them are as large as the largest message that the topic has seen, or a pack.
+local function portion(t, most) return math.max(1, math.min(most, math.floor(33554432 / math.max(t.max, PACK_BYTES)))) end
 
--- The entries behind an id, at most so many and about so many bytes of messages.
-local function entries(t, id, most, bytes)
-  local out, first, full = {}, '(' .. id, false
-  local average = math.max(t.bytes, 0) / math.max(t.len, 1) + 64
-  while #out < most and not full do
-    local want = portion(t, math.min(most - #out, math.floor(bytes / average) + 1))
-    local some = redis.call('XRANGE', t.log, first, '+', 'COUNT', want)
-    for _, e in ipairs(some) do
-      if bytes <= 0 then full = true break end
-      out[#out + 1] = e
-      bytes = bytes - #e[2][2]
+-- The messages of an entry whose n is above one, as {id, message, ms =, n =}. A pack is <2><2 bytes: how many>, then <2 bytes: length><message>
+-- for each. Of a pack that is there, some may be gone: those up to the mark to which the topic was trimmed, and those that were taken out,
+-- which have a field x:<n> in the topic's hash. None of them is above the topic's field gaps.
+local function messages(t, e, above)
+  local out, ms, last = {}, parts(e[1])
+  local blob = e[2][2]
+  local form, hi, lo = string.byte(blob, 1, 3)
+  if form ~= 2 then return {{e[1], blob, ms = ms, n = tonumber(last)}} end
+  local at, n, front = 4, last - hi * 256 - lo, ms .. '-'
+  above = math.max(above, t.trim)
+  while at < #blob do
+    hi, lo = string.byte(blob, at, at + 1)
+    local till = at + 1 + hi * 256 + lo
+    n = n + 1
+    if n > above and not (n <= t.gaps and redis.call('HEXISTS', KEYS[t.at], 'x:' .. n) == 1) then
+      out[#out + 1] = {front .. n, string.sub(blob, at + 2, till), ms = ms, n = n}
     end
-    if #some < want then break end
-    first = '(' .. out[#out][1]
+    at = till + 1
   end
   return out
+end
+
+-- The messages behind an id, at most so many and about so many bytes of them.
+local function entries(t, id, most, bytes)
+  local out, first, want = {}, '(' .. id, math.ceil(most / PACK) + 1
+  local average = math.max(t.bytes, 0) / math.max(t.len, 1) + 64
+  local _, above = parts(id)
+  repeat
+    want = portion(t, math.min(want, most - #out, math.floor(bytes / average) + 1))
+    local some = redis.call('XRANGE', t.log, first, '+', 'COUNT', want)
+    for _, e in ipairs(some) do
+      for _, m in ipairs(messages(t, e, tonumber(above))) do
+        if #out >= most or bytes <= 0 then return out end
+        out[#out + 1] = m
+        bytes = bytes - #m[2]
+      end
+      first = '(' .. e[1]
+    end
+    local ended = #some < want
+    want = 2 * want
+  until ended or #out >= most or bytes <= 0
+  return out
+end
+
+-- A message by its id, and the entry that it is in; nil when it is not there.
+local function find(t, id)
+  local ms, n = parts(id)
+  local e = redis.call('XRANGE', t.log, id, ms, 'COUNT', 1)[1]
+  local m = e and messages(t, e, n - 1)[1]
+  if m and m[1] == id then return m[2], e end
 end
 
 local function grown(t, blob)
@@ -66,7 +100,7 @@ end
 -- What has been counted is written down. The field plain is what plain.lua keeps of others, and is not that any more.
 local function save(t)
   redis.call('HSET', KEYS[t.at], 'ms', text(t.ms), 'n', text(t.n), 'bytes', text(t.bytes), 'trim', text(t.trim), 'later', text(t.later),
-    'drops', text(t.drops), 'due', t.due and text(t.due) or '', 'plain', '')
+    'drops', text(t.drops), 'base', text(t.n - t.len), 'gaps', text(t.gaps), 'due', t.due and text(t.due) or '', 'plain', '')
   t.dirty = false
 end
 
@@ -95,16 +129,17 @@ end
 local function topic(at)
   local t = topics[at]
   if t then return t end
-  local h = redis.call('HMGET', KEYS[at], 'era', 'ms', 'n', 'bytes', 'trim', 'age', 'count', 'size', 'window', 'due', 'later', 'drops', 'waiters', 'max')
+  local h = redis.call('HMGET', KEYS[at], 'era', 'ms', 'n', 'bytes', 'trim', 'age', 'count', 'size', 'window', 'due', 'later', 'drops', 'waiters', 'max', 'base', 'gaps')
   t = {
     at = at, log = KEYS[at + 1], era = h[1], ms = tonumber(h[2]) or 0, n = tonumber(h[3]) or 0, bytes = tonumber(h[4]) or 0,
     trim = tonumber(h[5]) or 0, age = tonumber(h[6]), count = tonumber(h[7]), size = tonumber(h[8]), window = tonumber(h[9]),
-    due = tonumber(h[10]), later = tonumber(h[11]) or 0, drops = tonumber(h[12]) or 0, waiters = h[13] or '', max = tonumber(h[14]) or 0, ids = {}, fresh = {},
+    due = tonumber(h[10]), later = tonumber(h[11]) or 0, drops = tonumber(h[12]) or 0, waiters = h[13] or '', max = tonumber(h[14]) or 0, gaps = tonumber(h[16]) or 0, ids = {}, fresh = {},
   }
-  t.len = redis.call('XLEN', t.log)
+  t.len = t.n - (tonumber(h[15]) or 0)
+  if redis.call('XLEN', t.log) == 0 then t.len, t.bytes = 0, 0 end -- the log may have been evicted or deleted
   topics[at] = t
   if not t.era then
-    if t.len > 0 then error('MUSTER the key ' .. KEYS[at] .. ' is gone and its log is still there: it was evicted or deleted; restore it, or delete the topic\'s other keys') end
+    if redis.call('XLEN', t.log) > 0 then error('MUSTER the key ' .. KEYS[at] .. ' is gone and its log is still there: it was evicted or deleted; restore it, or delete the topic\'s other keys') end
     t.age, t.count, t.size, t.window = DEFAULT_AGE, -1, -1, DEFAULT_WINDOW
     return t
   end

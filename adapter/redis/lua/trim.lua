@@ -13,23 +13,32 @@ end
 
 local removed, size, last, more, held = 0, 0, nil, 1, false
 while removed < 2000 and size < 67108864 and more == 1 do
-  local some = redis.call('XRANGE', t.log, last and '(' .. last or '-', '+', 'COUNT', portion(t, 100))
+  local some = redis.call('XRANGE', t.log, last and '(' .. last or '-', '+', 'COUNT', portion(t, 20))
   if #some == 0 then more = 0 end
   for _, e in ipairs(some) do
-    local ms, n = parts(e[1])
-    local over = t.age >= 0 and tonumber(ms) < now - t.age or t.count >= 0 and t.len > t.count or t.size >= 0 and t.bytes > t.size
-    if not over or tonumber(n) >= low then
-      more, held = 0, over
-      break
+    for _, m in ipairs(messages(t, e, 0)) do
+      local over = t.age >= 0 and tonumber(m.ms) < now - t.age or t.count >= 0 and t.len > t.count or t.size >= 0 and t.bytes > t.size
+      if not over or m.n >= low then
+        more, held = 0, over
+        break
+      end
+      removed, size = removed + 1, size + #m[2]
+      t.len, t.bytes, t.trim, t.dirty = t.len - 1, t.bytes - sizeOf(m[2]), m.n, true
     end
-    last, removed, size = e[1], removed + 1, size + #e[2][2]
-    t.len, t.bytes, t.trim = t.len - 1, t.bytes - sizeOf(e[2][2]), tonumber(n)
+    if more == 0 then break end
+    last = e[1]
   end
 end
+t.gaps = math.max(t.gaps, t.trim)
 if last then
   local ms, n = parts(last)
   redis.call('XTRIM', t.log, 'MINID', ms .. '-' .. text(n + 1))
-  t.dirty = true
+  if t.drops > 0 then
+    for _, field in ipairs(redis.call('HKEYS', KEYS[2])) do
+      local gone = tonumber(string.match(field, '^x:(%d+)$'))
+      if gone and gone <= tonumber(n) then redis.call('HDEL', KEYS[2], field) end
+    end
+  end
 end
 
 local function served(at)
