@@ -68,7 +68,11 @@ func (t Topic[T]) PublishAll(ctx context.Context, q port.Queue, out ...Out[T]) (
 		if err != nil {
 			return ids, err
 		}
-		err = write(ctx, q, port.Batch{Messages: leaving.messages})
+		step := port.Batch{Messages: leaving.messages}
+		if n == 1 && out[0].ID == "" {
+			step.ID = names[0] // nobody else has it: one record does for both
+		}
+		err = write(ctx, q, step)
 		leaving.done(err)
 		if dup, ok := errors.AsType[*port.DuplicateError](err); ok {
 			repeated = append(repeated, dup.IDs...)
@@ -132,10 +136,12 @@ func (t *Topic[T]) fill(ctx context.Context, p *parcel, out []Out[T]) ([]string,
 	return list, nil
 }
 
-// write makes one step. While its outcome is unknown it is repeated a few times: its ID makes that safe, also where the IDs of its
+// write makes one step, under a new ID where it has none. While its outcome is unknown it is repeated a few times: its ID makes that safe, also where the IDs of its
 // messages are not known for any time. Every other error is left to the caller, so that no second layer of retries grows here.
 func write(ctx context.Context, q port.Queue, b port.Batch) error {
-	b.ID = envelope.NewID()
+	if b.ID == "" {
+		b.ID = envelope.NewID()
+	}
 	err := q.Write(ctx, b)
 	if !errors.Is(err, port.ErrUncertain) {
 		return err

@@ -28,7 +28,8 @@ type Queue interface {
 	// what its groups have not finished with [ErrUnavailable]. A message without Group whose ID was written to its topic
 	// within the topic's window is left out, the rest is applied, and a [DuplicateError] names it; an addressed message never
 	// is. After [ErrUncertain] the same batch may be written again: with an ID that was applied within [BatchWindow] it
-	// applies nothing and returns nil. A refused batch leaves its ID unknown.
+	// applies nothing and returns nil. A refused batch leaves its ID unknown. A batch may have the ID of its only message: then
+	// one record may do for both, so where that message was written by another batch, Write may take this one for a repetition.
 	//
 	// What b points to is copied, not kept: its lists, bodies and values are the caller's again once Write answered nil or a
 	// DuplicateError. After another error they may be read for a while longer.
@@ -116,7 +117,7 @@ type Message struct {
 
 // Batch is one step: all of it or none.
 type Batch struct {
-	ID       string // recognises a repetition within BatchWindow; default none
+	ID       string // recognises a repetition within BatchWindow; default none. It may be that of the only message: see Write
 	Messages []Message
 	Changes  []Change // of distinct keys
 	Removes  []Removal

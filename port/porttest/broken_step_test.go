@@ -76,6 +76,16 @@ func stepFlaws() []flaw {
 			}),
 		},
 		{
+			"forgets the ID of a step that is its message's",
+			"a step that has the ID of its only message is applied once, whatever becomes of the topic", "Write again",
+			step(func(ctx context.Context, b *bent, batch port.Batch) error {
+				if len(batch.Messages) == 1 && batch.ID == batch.Messages[0].ID {
+					batch.ID = ""
+				}
+				return b.Backend.Write(ctx, batch)
+			}),
+		},
+		{
 			"remembers the ID of a step that it refused",
 			"a step that was refused leaves its ID unknown", "Write again: error is <nil>",
 			func() func(*bent) {

@@ -25,6 +25,10 @@ func stepRules() []rule {
 			"With an ID that was applied within BatchWindow it applies nothing and returns nil.", stepRepeated,
 		},
 		{
+			"a step that has the ID of its only message is applied once, whatever becomes of the topic",
+			"With an ID that was applied within BatchWindow it applies nothing and returns nil.", stepNamesake,
+		},
+		{
 			"a batch ID is known for its window, and not for ever",
 			"What is known for a time (Window, Group.Remember, BatchWindow) is known for at least that long, and for at most twice as long and a second.", stepWindow,
 		},
@@ -103,6 +107,38 @@ func stepRepeated(t *trial) {
 	t.must(t.b.step(good), "Write when all has changed")
 	t.b.lacks("orders/new")
 	same(t, "written", stored(t.b.read("orders.out", port.Earliest)), nil)
+}
+
+// stepNamesake goes by what a topic remembers, which may be all that is known of such a step.
+func stepNamesake(t *trial) {
+	windows := []time.Duration{port.DefaultWindow, -1, time.Second, time.Hour}
+	for i, from := range windows {
+		for k, to := range windows {
+			topic := fmt.Sprintf("orders.%d.%d", i, k)
+			t.b.declare(port.Topic{Name: topic, Window: from})
+			var ids []string
+			var steps []port.Batch
+			for n := range 3 {
+				id := fmt.Sprintf("%d.%d.%d", i, k, n)
+				ids = append(ids, id)
+				steps = append(steps, port.Batch{ID: id, Messages: []port.Message{msg(topic, id)}})
+				t.must(t.b.step(steps[n]), "Write")
+			}
+			again := func(when string) {
+				for _, s := range steps {
+					t.must(t.b.step(s), "Write again "+when)
+					t.must(t.process().step(s), "Write by another process "+when)
+				}
+			}
+			again("at once")
+			t.b.declare(port.Topic{Name: topic, Window: to})
+			again("after another window")
+			same(t, "entries", stored(t.b.read(topic, port.Earliest)), ids)
+			t.must(t.b.Drop(t.ctx, topic, ""), "Drop")
+			again("after Drop")
+			same(t, "entries after Drop", stored(t.b.read(topic, port.Earliest)), nil)
+		}
+	}
 }
 
 func stepWindow(t *trial) {
