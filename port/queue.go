@@ -69,7 +69,7 @@ type Queue interface {
 	Inspect(ctx context.Context, pattern string) iter.Seq2[TopicInfo, error]
 
 	// Drop gives up a group with what it has not finished, or with group "" the topic with all its groups. [ErrNotFound]
-	// when there is none, [ErrConflict] while someone has a message of it on loan.
+	// when there is none, [ErrConflict] while someone has a message of it on loan. What is known of IDs may go with a topic.
 	Drop(ctx context.Context, topic, group string) error
 }
 

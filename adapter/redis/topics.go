@@ -129,7 +129,7 @@ func (b *Backend) Drop(ctx context.Context, topic, group string) error {
 			if names, err = b.groups(ctx, what, topic); err != nil {
 				return err
 			}
-			script, keys = b.scripts.drop, b.space.addSteps(b.withGroups(topic, names), port.Family(topic))
+			script, keys = b.scripts.drop, b.withGroups(topic, names)
 		}
 		m, err := b.run(ctx, what, script, keys, names)
 		if err != nil {

@@ -77,7 +77,7 @@ func stepFlaws() []flaw {
 		},
 		{
 			"forgets the ID of a step that is its message's",
-			"a step that has the ID of its only message is applied once, whatever becomes of the topic", "Write again",
+			"a step that has the ID of its only message is applied once, also when the topic comes to have another window", "Write again",
 			step(func(ctx context.Context, b *bent, batch port.Batch) error {
 				if len(batch.Messages) == 1 && batch.ID == batch.Messages[0].ID {
 					batch.ID = ""

@@ -1,5 +1,4 @@
--- Gives up a topic with all its groups. KEYS: 1 topics, 2 the topic, then its groups from 8 on, 10 keys each, and IDs of steps at the end.
--- ARGV: the groups' names.
+-- Gives up a topic with all its groups. KEYS: 1 topics, 2 the topic, then its groups from 8 on, 10 keys each. ARGV: their names.
 
 if redis.call('EXISTS', KEYS[2], KEYS[3]) == 0 or not redis.call('HGET', KEYS[2], 'era') and redis.call('EXISTS', KEYS[3]) == 0 then return 'none' end
 if not complete(1) then return 'changed' end
@@ -8,8 +7,6 @@ for i = 1, #ARGV do
 end
 local waiters = redis.call('HGET', KEYS[2], 'waiters') or ''
 for channel in string.gmatch(waiters, '%S+') do redis.pcall('PUBLISH', channel, KEYS[2]) end
-for i = 5, 7 do redis.call('SCARD', KEYS[i]) end
 redis.call('SREM', KEYS[1], KEYS[2])
-unite(#KEYS - 2, STEP_WINDOW, 5)
-for i = 2, #KEYS - 3 do redis.call('UNLINK', KEYS[i]) end
+for i = 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
 return 1
