@@ -65,7 +65,7 @@ func (t *settling) acks(indices []int) (a acks, ok bool) {
 				return a, false
 			}
 			a.topic = topic
-			a.add(encodeAll(s.Then.Messages), s.Then.Messages)
+			a.add(encodeAll(s.Then.Messages))
 		}
 		c, ok := claimed(t.g, s.Receipt)
 		n, err := strconv.ParseUint(c.name, 10, 64)

@@ -112,7 +112,7 @@ func (b *Backend) readAhead(g *port.Group, s *spot, limit int) (l lending, ok bo
 		s.failed()
 		return l, false, nil
 	}
-	l = lending{loan: loan{group: g}, era: s.era}
+	l = newLending(loan{group: g}, s.era, int(most))
 	if err := l.read(s, entries, min(limit, mostMessages)); err != nil {
 		return l, false, err
 	}
@@ -123,7 +123,7 @@ func (b *Backend) readAhead(g *port.Group, s *spot, limit int) (l lending, ok bo
 func (l *lending) read(s *spot, entries []rueidis.RedisMessage, most int) error {
 	after, err := strconv.ParseInt(s.n, 10, 64)
 	fits := func(n int64) bool {
-		return len(l.list) < most && l.bytes < mostBytes && (len(l.ns) == 0 || n-l.ns[0] < longestRecord)
+		return len(l.list) < most && l.bytes < mostBytes && (len(l.places) == 0 || n-l.places[0].n < longestRecord)
 	}
 	held, used := 0, 0
 	for i := range entries {
@@ -149,10 +149,10 @@ func (l *lending) read(s *spot, entries []rueidis.RedisMessage, most int) error 
 
 // bits has one for each message from the first to the last, the lowest of the first byte being the first message's.
 func (l *lending) bits() []byte {
-	first := l.ns[0]
-	bits := make([]byte, (l.ns[len(l.ns)-1]-first)/8+1)
-	for _, n := range l.ns {
-		bits[(n-first)/8] |= 1 << ((n - first) % 8)
+	first := l.places[0].n
+	bits := make([]byte, (l.places[len(l.places)-1].n-first)/8+1)
+	for _, p := range l.places {
+		bits[(p.n-first)/8] |= 1 << ((p.n - first) % 8)
 	}
 	return bits
 }
@@ -160,13 +160,14 @@ func (l *lending) bits() []byte {
 // lend runs the script, and makes the receipts of what it lent.
 func (b *Backend) lend(l lending, s *spot) ([]port.Delivery, bool, error) {
 	g, n := l.group, len(l.list)
-	last, lastN := l.ms[n-1], number(l.ns[n-1])
+	first, last := l.places[0], l.places[n-1]
+	lastN := number(last.n)
 	args := make([]string, 0, 14+n)
 	args = append(args, g.Consumer, number(port.Millis(g.Loan)), number(port.Millis(g.Remember)), s.era, s.drops, s.ms, s.n,
-		l.ms[0], number(l.ns[0]), last, lastN, strconv.Itoa(n), rueidis.BinaryString(l.bits()), l.last)
+		first.ms, number(first.n), last.ms, lastN, strconv.Itoa(n), rueidis.BinaryString(l.bits()), l.last)
 	if g.Remember > 0 {
-		for i := range l.list {
-			args = append(args, l.list[i].Message.ID)
+		for i := range l.places {
+			args = append(args, l.places[i].id)
 		}
 	}
 	keys := b.space.addGroup(b.space.addTopic(make([]string, 0, 2+topicKeys+groupKeys), g.Topic)[:2], g.Topic, g.Name)
@@ -182,7 +183,7 @@ func (b *Backend) lend(l lending, s *spot) ([]port.Delivery, bool, error) {
 	l.token = r.text()
 	l.until = time.UnixMilli(r.int())
 	s.lastMS, s.lastN, s.largest = r.text(), r.text(), r.int()
-	s.moved(last, lastN)
+	s.moved(last.ms, lastN)
 	s.failures, s.average = 0, l.bytes/int64(n)+1
 	if r.err != nil {
 		return nil, false, fmt.Errorf("%w: %w", port.ErrUncertain, r.err)

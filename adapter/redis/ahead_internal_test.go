@@ -39,7 +39,7 @@ func TestWhatChangedSinceItWasReadAheadIsNotLent(t *testing.T) {
 		"nothing":         {true, func(string, port.Group, lending) {}},
 		"more is written": {true, func(topic string, _ port.Group, _ lending) { write(topic, "more") }},
 		"an entry is removed": {false, func(topic string, _ port.Group, l lending) {
-			must(b.Write(ctx, port.Batch{Removes: []port.Removal{{Topic: topic, Offset: place{l.era, l.ms[3], number(l.ns[3])}.offset()}}}))
+			must(b.Write(ctx, port.Batch{Removes: []port.Removal{{Topic: topic, Offset: place{l.era, l.places[3].ms, number(l.places[3].n)}.offset()}}}))
 		}},
 		"somebody else fetches": {false, func(_ string, g port.Group, _ lending) {
 			_, err := b.Fetch(ctx, g, 1)

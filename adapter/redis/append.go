@@ -54,7 +54,7 @@ func together(list []*writing, lasting bool) []string {
 		case lasting && named(w.batch):
 			args[1] = "1"
 		default:
-			args = append(args, w.batch.ID)
+			args = append(args, short(w.batch.ID))
 		}
 	}
 	args[0] = strconv.Itoa(len(args) - 2)
@@ -66,7 +66,7 @@ func together(list []*writing, lasting bool) []string {
 	}
 	p := packing{blobs: make([]string, 0, messages), ids: make([]string, 0, messages)}
 	for _, w := range list {
-		p.add(w.blobs, w.batch.Messages)
+		p.add(w.blobs)
 	}
 	if !distinct(p.ids) {
 		return nil

@@ -42,6 +42,7 @@ func (b *Backend) Fetch(ctx context.Context, g port.Group, limit int) ([]port.De
 	if err != nil {
 		return nil, fmt.Errorf("redis: fetch for group %s of topic %s: %w", g.Name, g.Topic, err)
 	}
+	out = handed(g.Into, out)
 	b.counts.fetched.Add(int64(len(out)))
 	for i := range out {
 		if out[i].Lost > 0 {
@@ -133,7 +134,7 @@ func (b *Backend) handOut(g *port.Group, limit int, keys, args []string, again b
 	due := r.int()
 	fresh := int(r.int())
 	where := r.text()
-	l := lending{loan: loan, era: era}
+	l := newLending(loan, era, fresh)
 	entries := 0
 	for len(l.list) < fresh && r.err == nil {
 		id, value := r.text(), r.stored()
@@ -170,8 +171,8 @@ func (l *loan) again(r *reply, era string) port.Delivery {
 	value := r.stored()
 	d := port.Delivery{Until: l.until}
 	if r.err == nil {
-		r.note(value.unpack(l.group.Topic, func(m port.Message) bool {
-			d.Message, d.Receipt = m, claim{name, ms, l.token, m.ID}.receipt(l.group)
+		r.note(value.unpack(l.group.Topic, func(m port.Message, id string) bool {
+			d.Message, d.Receipt = m, claim{name, ms, l.token, id}.receipt(l.group)
 			return true
 		}))
 	}

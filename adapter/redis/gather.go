@@ -204,7 +204,7 @@ func (g *gather) send(ctx context.Context, family string, list []*writing) {
 	p.args = make([]string, 1, 1+4*len(list))
 	for _, w := range list {
 		args := len(p.args)
-		p.add(w.batch.ID)
+		p.add(short(w.batch.ID))
 		if err := p.step(w.batch, w.blobs); err != nil {
 			p.args = p.args[:args]
 			w.done <- fmt.Errorf("redis: write: %w", err)

@@ -54,12 +54,13 @@ type packing struct {
 	longest int // of blobs
 }
 
-func (p *packing) add(blobs []string, ms []port.Message) {
+func (p *packing) add(blobs []string) {
 	p.blobs = append(p.blobs, blobs...)
-	for i := range ms {
-		p.ids = append(p.ids, ms[i].ID)
-		p.longest = max(p.longest, len(blobs[i]))
-		p.bytes += len(blobs[i]) - headLength - len(ms[i].ID) - len(ms[i].Key)
+	for _, blob := range blobs {
+		id, body := head(blob)
+		p.ids = append(p.ids, id)
+		p.longest = max(p.longest, len(blob))
+		p.bytes += len(blob) - body
 	}
 }
 
@@ -101,16 +102,17 @@ func (r *reply) stored() stored {
 	return stored{text, bytes}
 }
 
-// unpack gives the messages of an entry to each, in order, as long as it wants more.
-func (s stored) unpack(topic string, each func(m port.Message) bool) error {
+// unpack gives the messages of an entry to each, in order, as long as it wants more, with their IDs as they lie on the server.
+func (s stored) unpack(topic string, each func(m port.Message, id string) bool) error {
 	text, bytes := s.text, s.bytes
 	if len(text) == 0 || text[0] != packed {
-		m, err := decode(topic, text, bytes)
+		m, id, _, err := decode(topic, text, bytes, nil)
 		if err == nil {
-			each(m)
+			each(m, id)
 		}
 		return err
 	}
+	room := make([]byte, 0, s.size()*textID)
 	for at := packHead; at < len(text); {
 		if at+packEach > len(text) {
 			return cutOff(topic)
@@ -120,11 +122,11 @@ func (s stored) unpack(topic string, each func(m port.Message) bool) error {
 		if at > len(text) {
 			return cutOff(topic)
 		}
-		m, err := decode(topic, text[from:at], bytes[from:at:at])
+		m, id, rest, err := decode(topic, text[from:at], bytes[from:at:at], room)
 		if err != nil {
 			return err
 		}
-		if !each(m) {
+		if room = rest; !each(m, id) {
 			return nil
 		}
 	}

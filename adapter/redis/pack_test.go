@@ -30,7 +30,7 @@ func TestAPackHoldsWhatWasPutIn(t *testing.T) {
 				t.Errorf("a pack of messages of %v bytes has %d", sizes, len(e))
 			}
 			one, before := stored{e, []byte(e)}, len(got)
-			if err := one.unpack("t", func(m port.Message) bool {
+			if err := one.unpack("t", func(m port.Message, _ string) bool {
 				m.Topic = ""
 				got = append(got, encode(&m))
 				return true
@@ -54,7 +54,7 @@ func TestAPackThatIsCutOffIsAnError(t *testing.T) {
 	whole := pack([]string{encode(&port.Message{ID: "1", Body: []byte("one")}), encode(&port.Message{ID: "2", Body: []byte("two")})})[0]
 	for n := packHead + 1; n < len(whole); n++ {
 		messages := 0
-		err := stored{whole[:n], []byte(whole[:n])}.unpack("t", func(port.Message) bool { messages++; return true })
+		err := stored{whole[:n], []byte(whole[:n])}.unpack("t", func(port.Message, string) bool { messages++; return true })
 		if err == nil && messages != 1 || messages > 1 {
 			t.Errorf("%d bytes of %d: %d messages, %v", n, len(whole), messages, err)
 		}

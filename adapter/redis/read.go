@@ -60,7 +60,7 @@ func entryOf(r *reply, topic, era string) port.Stored {
 	at, err := millis(p.ms)
 	r.note(err)
 	out := port.Stored{Offset: p.offset(), At: at}
-	r.note(value.unpack(topic, func(m port.Message) bool {
+	r.note(value.unpack(topic, func(m port.Message, _ string) bool {
 		out.Message = m
 		return true
 	}))

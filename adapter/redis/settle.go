@@ -204,7 +204,7 @@ func (t *settling) answer(sent []int, ids, keys, args []string) {
 		case "again":
 			t.b.counts.duplicates.Add(1)
 			t.b.counts.acked.Add(1)
-			t.errs[i] = &port.DuplicateError{IDs: []string{ids[k]}, Whole: true}
+			t.errs[i] = &port.DuplicateError{IDs: []string{full(ids[k])}, Whole: true}
 		default:
 			t.settled(i, t.b.judged(&t.s[i].Then, one))
 		}

@@ -142,7 +142,7 @@ func (b *Backend) judged(batch *port.Batch, m rueidis.RedisMessage) error {
 	if why == "known" {
 		dup := &port.DuplicateError{}
 		for r.more() {
-			dup.IDs = append(dup.IDs, r.text())
+			dup.IDs = append(dup.IDs, full(r.text()))
 		}
 		b.counts.written.Add(int64(len(batch.Messages) - len(dup.IDs)))
 		b.counts.duplicates.Add(int64(len(dup.IDs)))

@@ -19,11 +19,11 @@ const (
 )
 
 func encode(m *port.Message) string {
-	b := make([]byte, headLength, headLength+len(m.ID)+len(m.Key)+len(m.Body))
+	b := make([]byte, headLength, headLength+1+len(m.ID)+len(m.Key)+len(m.Body))
+	b = appendID(b, m.ID)
 	b[0] = version
-	binary.BigEndian.PutUint16(b[1:], uint16(len(m.ID)))
+	binary.BigEndian.PutUint16(b[1:], uint16(len(b)-headLength))
 	binary.BigEndian.PutUint16(b[3:], uint16(len(m.Key)))
-	b = append(b, m.ID...)
 	b = append(b, m.Key...)
 	b = append(b, m.Body...)
 	return rueidis.BinaryString(b)
@@ -37,19 +37,26 @@ func encodeAll(ms []port.Message) []string {
 	return blobs
 }
 
-// decode makes the message of a blob, given as text and as bytes, which it keeps: nobody changes bytes that came from a backend.
-func decode(topic, text string, body []byte) (port.Message, error) {
+// head is the ID of a message as it lies on the server, and where its body begins. The message is whole.
+func head(blob string) (id string, body int) {
+	from := headLength + (int(blob[1])<<8 | int(blob[2]))
+	return blob[headLength:from], from + (int(blob[3])<<8 | int(blob[4]))
+}
+
+// decode makes the message of a blob, given as text and as bytes, which it keeps: nobody changes bytes that came from a backend. Its ID may
+// take memory from room, which is answered with its ID as it lies on the server.
+func decode(topic, text string, body, room []byte) (m port.Message, id string, rest []byte, err error) {
 	if len(text) < headLength || text[0] != version {
-		return port.Message{}, fmt.Errorf("an entry of topic %q is not of this version's form", topic)
+		return m, "", room, fmt.Errorf("an entry of topic %q is not of this version's form", topic)
 	}
-	id := int(text[1])<<8 | int(text[2])
 	key := int(text[3])<<8 | int(text[4])
-	if len(text) < headLength+id+key {
-		return port.Message{}, cutOff(topic)
+	if len(text) < headLength+(int(text[1])<<8|int(text[2]))+key {
+		return m, "", room, cutOff(topic)
 	}
-	rest := text[headLength:]
-	from := headLength + id + key
-	return port.Message{Topic: topic, ID: rest[:id], Key: rest[id : id+key], Body: body[from:len(body):len(body)]}, nil
+	id, from := head(text)
+	m = port.Message{Topic: topic, Key: text[from-key : from], Body: body[from:len(body):len(body)]}
+	m.ID, room = appendFull(room, id)
+	return m, id, room, nil
 }
 
 // place is where an entry stands: the era of its log and its stream id, <ms>-<n>.
@@ -117,7 +124,7 @@ func millis(text string) (time.Time, error) {
 }
 
 // claim is what a receipt says: the name of the message in its group, the ms of its entry ("" for an addressed message), the token of
-// the loan and the message's ID.
+// the loan and the message's ID as it lies on the server.
 type claim struct{ name, ms, token, id string }
 
 // receipt writes the claim behind a sum of itself, the topic and the group: no other group takes it for its own, and one that
@@ -132,7 +139,7 @@ const sumWidth = 13
 // appendReceipt appends a receipt. Sum is that of the topic and the group.
 func appendReceipt[T string | []byte](b []byte, sum digest, name T, ms, token, id string) []byte {
 	sum = mixed(mixed(mixed(mixed(sum, name), ms), token), id)
-	b = append(strconv.AppendUint(b, uint64(sum), 36), '.')
+	b = append(strconv.AppendUint(b, uint64(sum), 32), '.')
 	b = append(append(b, name...), '-')
 	b = append(append(b, ms...), '.')
 	b = append(append(b, token...), '.')
@@ -147,7 +154,7 @@ func claimed(g *port.Group, r port.Receipt) (c claim, ok bool) {
 	c.token, c.id, _ = strings.Cut(rest, ".")
 	var b [sumWidth]byte
 	own := mixed(mixed(mixed(mixed(sumOf(g), c.name), c.ms), c.token), c.id)
-	return c, string(strconv.AppendUint(b[:0], uint64(own), 36)) == sum
+	return c, string(strconv.AppendUint(b[:0], uint64(own), 32)) == sum
 }
 
 // digest is a sum that is made as FNV-1a makes it, of eight bytes at once: it tells mistakes apart, not forgeries.
