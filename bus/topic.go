@@ -94,6 +94,12 @@ func (t Topic[T]) PublishAll(ctx context.Context, q port.Queue, out ...Out[T]) (
 
 // names are the ids of the messages to be: those that are given, and new ones.
 func names[T any](out []Out[T]) []string {
+	if len(out) == 1 {
+		if out[0].ID != "" {
+			return []string{out[0].ID}
+		}
+		return []string{envelope.NewID()}
+	}
 	nameless := 0
 	for i := range out {
 		if out[i].ID == "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"github.com/musterhq/muster/port"
@@ -32,7 +33,7 @@ func named(b *port.Batch) bool { return len(b.Messages) == 1 && b.ID == b.Messag
 
 // together are the IDs and the messages of steps that are all plain and of one topic, as append.lua takes them; nil when they are not, or
 // have an ID twice. Lasting says that the topic remembers the IDs of messages for as long as those of steps.
-func together(list []*writing, lasting bool) []string {
+func (s *sheet) together(list []*writing, lasting bool) []string {
 	if list[0].topic == "" {
 		return nil
 	}
@@ -46,8 +47,7 @@ func together(list []*writing, lasting bool) []string {
 	if messages > mostAppended {
 		return nil
 	}
-	args := make([]string, 2, 6+len(list)+2*messages)
-	args[1] = "0"
+	args := append(s.args[:0], "", "0")
 	for _, w := range list {
 		switch {
 		case w.batch.ID == "":
@@ -59,19 +59,46 @@ func together(list []*writing, lasting bool) []string {
 	}
 	args[0] = strconv.Itoa(len(args) - 2)
 	if messages == 1 {
-		return append(args, list[0].blobs...)
+		s.args = append(args, list[0].blobs...)
+		return s.args
 	}
 	if !distinct(args[2:]) {
 		return nil
 	}
-	p := packing{blobs: make([]string, 0, messages), ids: make([]string, 0, messages)}
+	s.packing = packing{blobs: s.blobs[:0], ids: s.ids[:0], room: s.room[:0]}
 	for _, w := range list {
-		p.add(w.blobs)
+		s.add(w.blobs)
 	}
-	if !distinct(p.ids) {
+	if !distinct(s.ids) {
 		return nil
 	}
-	return p.args(args)
+	s.args = s.packing.args(args)
+	return s.args
+}
+
+// sheet is memory for the arguments of one script.
+type sheet struct {
+	args []string
+	packing
+}
+
+var sheets sync.Pool // of *sheet, with nothing in them
+
+func newSheet() *sheet {
+	if s, ok := sheets.Get().(*sheet); ok {
+		return s
+	}
+	return &sheet{}
+}
+
+// over lets go of a sheet whose script was answered.
+func (s *sheet) over() {
+	if cap(s.room) <= 4*mostKept {
+		clear(s.args)
+		clear(s.blobs)
+		clear(s.ids)
+		sheets.Put(s)
+	}
 }
 
 // mostKeys is of how many topics the keys are kept, which cost more to make than all else around a step.
@@ -102,12 +129,14 @@ func (g *gather) target(family, topic string) *target {
 func (g *gather) appendAll(ctx context.Context, family string, list []*writing) bool {
 	t := g.target(family, list[0].topic)
 	lasting := t.lasting.Load()
-	args := together(list, lasting)
+	s := newSheet()
+	args := s.together(list, lasting)
 	if args == nil {
 		return false
 	}
 	m, err := g.b.run(ctx, "write", g.b.scripts.append, t.keys, args)
 	if err == nil {
+		s.over()
 		var done int64
 		if done, err = m.AsInt64(); err == nil && done == 0 {
 			t.lasting.Store(false)

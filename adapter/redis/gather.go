@@ -44,29 +44,42 @@ type line struct {
 
 // writing is one step of one caller.
 type writing struct {
-	batch *port.Batch
-	blobs []string   // the messages, encoded
-	topic string     // of all its messages, when there is nothing else to it
-	parts int        // of the step
-	bytes int        // of its bodies and values
-	done  chan error // holds one: what came of it
+	batch    *port.Batch
+	own      port.Batch     // what batch is where the caller may be gone
+	messages []port.Message // memory for its messages
+	blobs    []string       // the messages, encoded
+	room     []byte         // memory for them
+	topic    string         // of all its messages, when there is nothing else to it
+	parts    int            // of the step
+	bytes    int            // of its bodies and values
+	done     chan error     // holds one: what came of it
 }
+
+// mostKept is how many bytes of messages are kept as memory for the next ones.
+const mostKept = 64 << 10
+
+var writings sync.Pool // of *writing, with nothing in them
 
 func newGather(b *Backend) *gather {
 	return &gather{b: b, of: map[string]*line{}, topics: map[string]*target{}}
 }
 
 func newWriting(b *port.Batch) *writing {
-	return &writing{
-		batch: b, blobs: encodeAll(b.Messages), topic: plainTopic(b), parts: len(b.Messages) + len(b.Changes) + len(b.Removes), bytes: weight(b),
-		done: make(chan error, 1),
+	w, ok := writings.Get().(*writing)
+	if !ok {
+		w = &writing{done: make(chan error, 1)}
 	}
+	w.batch, w.topic, w.parts, w.bytes = b, plainTopic(b), len(b.Messages)+len(b.Changes)+len(b.Removes), weight(b)
+	w.blobs, w.room = encode(w.blobs[:0], w.room[:0], b.Messages)
+	return w
 }
 
 // detach gives the step memory of its own: its caller may be gone when it is sent.
 func (w *writing) detach() {
-	b := *w.batch
-	b.Messages, b.Changes, b.Removes = slices.Clone(b.Messages), slices.Clone(b.Changes), slices.Clone(b.Removes)
+	b := &w.own
+	*b = *w.batch
+	w.messages = append(w.messages[:0], b.Messages...)
+	b.Messages, b.Changes, b.Removes = w.messages, slices.Clone(b.Changes), slices.Clone(b.Removes)
 	for i := range b.Messages {
 		b.Messages[i].Body = nil // it is in the blob
 	}
@@ -74,7 +87,18 @@ func (w *writing) detach() {
 		c := &b.Changes[i]
 		c.Value, c.Old = bytes.Clone(c.Value), bytes.Clone(c.Old)
 	}
-	w.batch = &b
+	w.batch = b
+}
+
+// over lets go of a step that was answered, and returns the answer. Its memory is used again where all went well: then nobody reads it.
+func (w *writing) over(err error) error {
+	if err == nil && cap(w.room) <= mostKept {
+		clear(w.messages)
+		clear(w.blobs)
+		w.batch, w.own = nil, port.Batch{}
+		writings.Put(w)
+	}
+	return err
 }
 
 // write makes one step, by itself or with others.
@@ -84,11 +108,11 @@ func (g *gather) write(ctx context.Context, family string, batch *port.Batch) er
 	if now {
 		g.send(ctx, family, []*writing{w})
 		g.next(l)
-		return <-w.done
+		return w.over(<-w.done)
 	}
 	select {
 	case err := <-w.done:
-		return err
+		return w.over(err)
 	case <-ctx.Done():
 	case <-g.b.ctx.Done():
 	}

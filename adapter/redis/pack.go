@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -21,9 +20,13 @@ const (
 	packEach   = 2
 )
 
-// pack makes entries of messages, in their order.
-func pack(blobs []string) []string {
-	entries := make([]string, 0, 1+len(blobs)/8)
+// pack appends entries that are made of messages, in their order, in memory of room.
+func pack(entries []string, room []byte, blobs []string) ([]string, []byte) {
+	size := 0
+	for _, blob := range blobs {
+		size += packHead + packEach + len(blob)
+	}
+	room = slices.Grow(room, size)
 	for len(blobs) > 0 {
 		n, size := 0, packHead
 		for n < len(blobs) && n < mostPacked && size+packEach+len(blobs[n]) <= packBytes {
@@ -34,24 +37,23 @@ func pack(blobs []string) []string {
 			entries, blobs = append(entries, blobs[0]), blobs[1:]
 			continue
 		}
-		b := make([]byte, packHead, size)
-		b[0] = packed
-		binary.BigEndian.PutUint16(b[1:], uint16(n))
+		from := len(room)
+		room = append(room, packed, byte(n>>8), byte(n))
 		for _, blob := range blobs[:n] {
-			b = binary.BigEndian.AppendUint16(b, uint16(len(blob)))
-			b = append(b, blob...)
+			room = append(append(room, byte(len(blob)>>8), byte(len(blob))), blob...)
 		}
-		entries, blobs = append(entries, rueidis.BinaryString(b)), blobs[n:]
+		entries, blobs = append(entries, rueidis.BinaryString(room[from:])), blobs[n:]
 	}
-	return entries
+	return entries, room
 }
 
-// packing is messages as plain.lua reads them.
+// packing is messages as plain.lua reads them, and memory for them.
 type packing struct {
 	blobs   []string
 	ids     []string
 	bytes   int // of bodies
 	longest int // of blobs
+	room    []byte
 }
 
 func (p *packing) add(blobs []string) {
@@ -68,7 +70,8 @@ func (p *packing) add(blobs []string) {
 func (p *packing) args(args []string) []string {
 	n := number(int64(len(p.blobs)))
 	args = append(args, n, number(int64(p.bytes)), number(int64(p.longest)), n)
-	return append(append(args, p.ids...), pack(p.blobs)...)
+	args, p.room = pack(append(args, p.ids...), p.room, p.blobs)
+	return args
 }
 
 // distinct reports whether no text is there twice. Those that were made one after the other are in order.

@@ -21,9 +21,9 @@ func TestAPackHoldsWhatWasPutIn(t *testing.T) {
 		{packBytes/2 - 30, packBytes/2 - 30, 1}, {8000, 8000, 8000}, {1, packBytes, 1, 1}} {
 		blobs := make([]string, len(sizes))
 		for i, n := range sizes {
-			blobs[i] = encode(&port.Message{ID: strconv.Itoa(i), Key: "k", Body: []byte(strings.Repeat("x", n))})
+			blobs[i] = encodeAll([]port.Message{{ID: strconv.Itoa(i), Key: "k", Body: []byte(strings.Repeat("x", n))}})[0]
 		}
-		entries := pack(blobs)
+		entries, _ := pack(nil, nil, blobs)
 		var got []string
 		for _, e := range entries {
 			if len(e) > packBytes && e[0] == packed {
@@ -32,7 +32,7 @@ func TestAPackHoldsWhatWasPutIn(t *testing.T) {
 			one, before := stored{e, []byte(e)}, len(got)
 			if err := one.unpack("t", func(m port.Message, _ string) bool {
 				m.Topic = ""
-				got = append(got, encode(&m))
+				got = append(got, encodeAll([]port.Message{m})...)
 				return true
 			}); err != nil {
 				t.Fatal(err)
@@ -51,7 +51,8 @@ func TestAPackHoldsWhatWasPutIn(t *testing.T) {
 }
 
 func TestAPackThatIsCutOffIsAnError(t *testing.T) {
-	whole := pack([]string{encode(&port.Message{ID: "1", Body: []byte("one")}), encode(&port.Message{ID: "2", Body: []byte("two")})})[0]
+	entries, _ := pack(nil, nil, encodeAll([]port.Message{{ID: "1", Body: []byte("one")}, {ID: "2", Body: []byte("two")}}))
+	whole := entries[0]
 	for n := packHead + 1; n < len(whole); n++ {
 		messages := 0
 		err := stored{whole[:n], []byte(whole[:n])}.unpack("t", func(port.Message, string) bool { messages++; return true })

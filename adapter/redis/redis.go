@@ -38,11 +38,13 @@ type Backend struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // goroutines that end with ctx
 
-	mu       sync.Mutex
+	mu     sync.Mutex
+	leases map[string]leaseName // of families
+
+	facts    sync.RWMutex          // guards what is believed of the server
 	known    int                   // counts how often what follows was given up
 	declared map[string]port.Topic // what Declare has set from here
 	families map[string]bool       // that are registered
-	leases   map[string]leaseName  // of families
 }
 
 var _ port.Backend = (*Backend)(nil)
@@ -161,9 +163,9 @@ func (b *Backend) begin(fn func()) {
 // register notes a family where lists begin, once for each backend and again after a connection broke.
 func (b *Backend) register(ctx context.Context, what, name string) error {
 	family := port.Family(name)
-	b.mu.Lock()
+	b.facts.RLock()
 	done, known := b.families[family], b.known
-	b.mu.Unlock()
+	b.facts.RUnlock()
 	if done {
 		return nil
 	}
@@ -174,8 +176,8 @@ func (b *Backend) register(ctx context.Context, what, name string) error {
 	if err != nil {
 		return b.fail(ctx, what, err, false)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.facts.Lock()
+	defer b.facts.Unlock()
 	if b.known == known {
 		b.families[family] = true
 	}
@@ -184,8 +186,8 @@ func (b *Backend) register(ctx context.Context, what, name string) error {
 
 // forget gives up what this process believes the server to know: it may have been restarted, and lost it.
 func (b *Backend) forget() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.facts.Lock()
+	defer b.facts.Unlock()
 	b.known++
 	clear(b.families)
 	clear(b.declared)

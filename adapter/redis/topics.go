@@ -23,9 +23,9 @@ func (b *Backend) Declare(ctx context.Context, t port.Topic) error {
 	if err := b.alive(ctx, what); err != nil {
 		return err
 	}
-	b.mu.Lock()
+	b.facts.RLock()
 	same, known := b.declared[t.Name] == t, b.known
-	b.mu.Unlock()
+	b.facts.RUnlock()
 	if same {
 		return nil
 	}
@@ -38,8 +38,8 @@ func (b *Backend) Declare(ctx context.Context, t port.Topic) error {
 		return err
 	}
 	b.janitor.know(t.Name)
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.facts.Lock()
+	defer b.facts.Unlock()
 	if b.known == known {
 		b.declared[t.Name] = t
 	}
@@ -144,8 +144,8 @@ func (b *Backend) Drop(ctx context.Context, topic, group string) error {
 			continue
 		}
 		if group == "" {
-			b.mu.Lock()
-			defer b.mu.Unlock()
+			b.facts.Lock()
+			defer b.facts.Unlock()
 			delete(b.declared, topic)
 		}
 		return nil

@@ -3,6 +3,7 @@ package redis
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,22 +19,31 @@ const (
 	headLength = 5
 )
 
-func encode(m *port.Message) string {
-	b := make([]byte, headLength, headLength+1+len(m.ID)+len(m.Key)+len(m.Body))
+func appendMessage(b []byte, m *port.Message) []byte {
+	from := len(b)
+	b = append(b, version, 0, 0, byte(len(m.Key)>>8), byte(len(m.Key)))
 	b = appendID(b, m.ID)
-	b[0] = version
-	binary.BigEndian.PutUint16(b[1:], uint16(len(b)-headLength))
-	binary.BigEndian.PutUint16(b[3:], uint16(len(m.Key)))
-	b = append(b, m.Key...)
-	b = append(b, m.Body...)
-	return rueidis.BinaryString(b)
+	binary.BigEndian.PutUint16(b[from+1:], uint16(len(b)-from-headLength))
+	return append(append(b, m.Key...), m.Body...)
+}
+
+// encode appends messages to blobs, in memory of room, which must not change before they were sent.
+func encode(blobs []string, room []byte, ms []port.Message) ([]string, []byte) {
+	size := 0
+	for i := range ms {
+		size += headLength + 1 + len(ms[i].ID) + len(ms[i].Key) + len(ms[i].Body)
+	}
+	room = slices.Grow(room, size)
+	for i := range ms {
+		from := len(room)
+		room = appendMessage(room, &ms[i])
+		blobs = append(blobs, rueidis.BinaryString(room[from:]))
+	}
+	return blobs, room
 }
 
 func encodeAll(ms []port.Message) []string {
-	blobs := make([]string, len(ms))
-	for i := range ms {
-		blobs[i] = encode(&ms[i])
-	}
+	blobs, _ := encode(make([]string, 0, len(ms)), nil, ms)
 	return blobs
 }
 
