@@ -1,36 +1,72 @@
--- The most frequent step of all, one message where the topic's field plain is in force (see plain.lua), without a function and nearly
--- without a table, which cost more than the calls. Where there is more to it nothing was written, and what follows does it.
+-- The most frequent steps of all, where the topic's field plain is in force (see plain.lua): without a function and nearly without a table,
+-- which cost more than the calls. Where there is more to it nothing was written, and what follows does it.
 repeat
-  local steps = ARGV[1]
-  if #ARGV ~= 3 + steps then break end
-  local call, hash, step, blob = redis.call, KEYS[6], ARGV[3], ARGV[3 + steps]
+  local call, steps, hash = redis.call, ARGV[1] + 0, KEYS[6]
+  local head = 3 + steps
   local record = call('HGET', hash, 'plain')
   if not record or record == '' then break end
   local ms, n, bytes, tail, longest, window, due, width = string.match(record, '^(%d+) (%d+) (%-?%d+)( (%d+) (%-?%d+) (%d+) (%d+))$')
-  local _, a, b, c, d = string.byte(blob, 1, 5)
-  local head, now, set, id = 5 + a * 256 + b, nil, nil, nil
+  local alone, now, set, old, id, size, sum, known = #ARGV == head, nil, nil, nil, nil, nil, nil, false
   window = window + 0
-  if due ~= '0' or #blob > longest + 0 or ARGV[2] == '1' and window < STEP_WINDOW then break end
+  if due ~= '0' or ARGV[2] == '1' and window < STEP_WINDOW then break end
+  local last = head
+  if alone then
+    local blob = ARGV[head]
+    local _, a, b, c, d = string.byte(blob, 1, 5)
+    a = 5 + a * 256 + b
+    size, sum, id, last = #blob, #blob - a - c * 256 - d, string.sub(blob, 6, a), head - 1
+  else
+    size, sum, last = ARGV[head + 2] + 0, ARGV[head + 1], head + 3 + ARGV[head + 3]
+  end
+  if size > longest + 0 then break end
   if window > 0 then
-    width, id = width + 0, string.sub(blob, 6, head)
-    set = KEYS[9 + width % 3]
+    width = width + 0
+    set, old = KEYS[9 + width % 3], KEYS[9 + (width + 2) % 3]
     local left = call('PTTL', set)
     if left <= window or left > 2 * window then break end
     now = (width + 2) * window - left
-    if call('SISMEMBER', set, id) == 1 or call('SISMEMBER', KEYS[9 + (width + 2) % 3], id) == 1 then break end
+    if alone then
+      known = call('SISMEMBER', set, id) == 1 or call('SISMEMBER', old, id) == 1
+    elseif ARGV[head + 3] ~= ARGV[head] then
+      break
+    else
+      for _, is in ipairs(call('SMISMEMBER', set, unpack(ARGV, head + 4, last))) do known = known or is == 1 end
+      if call('EXISTS', old) == 1 then
+        for _, is in ipairs(call('SMISMEMBER', old, unpack(ARGV, head + 4, last))) do known = known or is == 1 end
+      end
+    end
   else
     local time = call('TIME')
     now = math.floor((time[1] * 1000000 + time[2]) / 1000)
   end
-  if steps == '1' and (call('SISMEMBER', KEYS[3], step) == 1 or call('SISMEMBER', KEYS[4], step) == 1 or call('SISMEMBER', KEYS[5], step) == 1) then break end
+  if steps == 1 then
+    local step = ARGV[3]
+    known = known or call('SISMEMBER', KEYS[3], step) == 1 or call('SISMEMBER', KEYS[4], step) == 1 or call('SISMEMBER', KEYS[5], step) == 1
+  elseif steps > 1 then
+    for key = 3, 5 do
+      if call('EXISTS', KEYS[key]) == 1 then
+        for _, is in ipairs(call('SMISMEMBER', KEYS[key], unpack(ARGV, 3, 2 + steps))) do known = known or is == 1 end
+      end
+    end
+  end
+  if known then break end
   if now > ms + 0 then ms = now .. '' end
-  n, bytes = n + 1 .. '', bytes + #blob - head - c * 256 - d .. ''
-  call('XADD', KEYS[7], ms .. '-' .. n, 'm', blob)
+  n = n + 0
+  for i = last + 1, #ARGV do
+    local form, hi, lo = string.byte(ARGV[i], 1, 3)
+    n = n + (form == 2 and hi * 256 + lo or 1)
+    call('XADD', KEYS[7], ms .. '-' .. n, 'm', ARGV[i])
+  end
+  n, bytes = n .. '', bytes + sum .. ''
   call('HSET', hash, 'ms', ms, 'n', n, 'bytes', bytes, 'plain', ms .. ' ' .. n .. ' ' .. bytes .. tail)
-  if set then call('SADD', set, id) end
-  if steps == '1' then
+  if alone and set then
+    call('SADD', set, id)
+  elseif set then
+    call('SADD', set, unpack(ARGV, head + 4, last))
+  end
+  if steps > 0 then
     local at = math.floor(now / STEP_WINDOW)
-    call('SADD', KEYS[3 + at % 3], step)
+    call('SADD', KEYS[3 + at % 3], unpack(ARGV, 3, 2 + steps))
     call('PEXPIREAT', KEYS[3 + at % 3], (at + 2) * STEP_WINDOW .. '')
   end
   do return window < STEP_WINDOW and 2 or 1 end
