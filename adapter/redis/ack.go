@@ -17,11 +17,11 @@ func (t *settling) acknowledged(indices []int) bool {
 	if !ok {
 		return false
 	}
-	keys := t.b.space.addGroup(make([]string, 0, groupKeys+topicKeys), t.g.Topic, t.g.Name)
+	keys, script := t.b.space.addGroup(make([]string, 0, groupKeys+topicKeys), t.g.Topic, t.g.Name), t.b.scripts.ack
 	if len(a.blobs) > 0 {
-		keys = t.b.space.addTopic(keys, a.topic)
+		keys, script = t.b.space.addTopic(keys, a.topic), t.b.scripts.emit
 	}
-	m, err := t.b.run(t.ctx, "", t.b.scripts.ack, keys, a.args(t.g))
+	m, err := t.b.run(t.ctx, "", script, keys, a.args(t.g))
 	if err == nil {
 		var done int64
 		if done, err = m.AsInt64(); err == nil && done == 0 {

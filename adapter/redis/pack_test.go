@@ -94,7 +94,7 @@ func newTwins(t *testing.T, s *testserver.Server, seed uint64) *twins {
 		w.must(w.both[i].Join(t.Context(), w.g[i]))
 	}
 	no := script{rueidis.NewLuaScript("return 0"), false}
-	w.both[1].scripts.append, w.both[1].scripts.ack, w.both[1].scripts.pick, w.both[1].scripts.take = no, no, no, no
+	w.both[1].scripts.append, w.both[1].scripts.ack, w.both[1].scripts.emit, w.both[1].scripts.pick, w.both[1].scripts.take = no, no, no, no, no
 	return w
 }
 

@@ -24,7 +24,7 @@ type script struct {
 
 // scripts are the steps, each made of the files that it names.
 type scripts struct {
-	write, append, settle, ack, fetch, pick, take, extend, read, declare, join, inspect, trim, drop, leave script
+	write, append, settle, ack, emit, fetch, pick, take, extend, read, declare, join, inspect, trim, drop, leave script
 	get, change, add, acquire, renew, release, holders, probe, signal                                      script
 }
 
@@ -35,9 +35,10 @@ func load() (s scripts, err error) {
 		reads bool
 	}{
 		{&s.write, "clock topic step write", false},
-		{&s.append, "single plain append", false},
+		{&s.append, "single names plain append", false},
 		{&s.settle, "clock topic group step settle", false},
-		{&s.ack, "plain ack", false},
+		{&s.ack, "names ack", false},
+		{&s.emit, "names plain ack", false},
 		{&s.fetch, "clock topic group fetch", false},
 		{&s.pick, "pick", false},
 		{&s.take, "take", false},

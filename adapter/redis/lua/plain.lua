@@ -1,45 +1,7 @@
--- What the scripts of the most frequent steps have in common: new messages to one topic that is there, and sets of known IDs. They
--- answer 0 before they have written anything when there is more to it; then the scripts for all steps are asked. Their first write is
--- one that a server without memory, or with another type under the key, refuses, unless it makes room. Of IDs none is there twice.
-
-local now
-
--- The server's clock is asked once, where it is needed.
-local function clock()
-  if not now then
-    local time = redis.call('TIME')
-    now = math.floor((time[1] * 1000000 + time[2]) / 1000)
-  end
-  return now
-end
-
--- Whether one of the names is known in one set.
-local function inside(key, names, from, to)
-  if from == to then return redis.call('SISMEMBER', key, names[from]) == 1 end
-  for _, is in ipairs(redis.call('SMISMEMBER', key, unpack(names, from, to))) do
-    if is == 1 then return true end
-  end
-  return false
-end
-
--- The same of a set that is often not there: to ask it about many costs as much as one that is.
-local function older(key, names, from, to)
-  if from < to and redis.call('EXISTS', key) == 0 then return false end
-  return inside(key, names, from, to)
-end
-
--- Whether one of the names is known in the three sets from first on.
-local function known(first, names, from, to)
-  return older(KEYS[first], names, from, to) or older(KEYS[first + 1], names, from, to) or older(KEYS[first + 2], names, from, to)
-end
-
-local function remember(first, width, names, from, to)
-  local at = math.floor(clock() / width)
-  local key = KEYS[first + at % 3]
-  redis.call('SADD', key, unpack(names, from, to))
-  redis.call('PEXPIREAT', key, (at + 2) * width .. '')
-end
-
+-- What the scripts of the most frequent steps have in common: new messages to one topic that is there. They answer 0 before they have
+-- written anything when there is more to it; then the scripts for all steps are asked. Their first write is one that a server without
+-- memory, or with another type under the key, refuses, unless it makes room.
+--
 -- A topic's field plain is what its other fields were when messages were last written here: ms, n, bytes, max, window, due, and the
 -- width of the window in which their IDs were remembered. One field is read and parsed in less than half the time of many. All else that
 -- changes one of them or the sets of known IDs, or has somebody wait, makes it empty. It is not written where the topic has a limit, nor where
