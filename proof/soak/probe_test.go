@@ -125,8 +125,18 @@ func (p *probe) kinds(ctx context.Context, v map[string]float64) {
 func (p *probe) parts(ctx context.Context, kind, key string) (n int64, counted bool) {
 	var err error
 	switch kind {
-	case "log":
-		n, err = p.c.Do(ctx, p.c.B().Xlen().Key(key).Build()).AsInt64()
+	case "log": // an entry may hold many messages: the topic's hash tells how many were written, and how many of them are gone
+		hash := strings.Replace(key, ":log:", ":topic:", 1)
+		var text []string
+		text, err = p.c.Do(ctx, p.c.B().Hmget().Key(hash).Field("n", "base").Build()).AsStrSlice()
+		if err == nil && len(text) == 2 && text[0] != "" {
+			var gone int64
+			n, err = strconv.ParseInt(text[0], 10, 64)
+			if err == nil && text[1] != "" {
+				gone, err = strconv.ParseInt(text[1], 10, 64)
+			}
+			n -= gone
+		}
 	case "known", "done", "steps":
 		n, err = p.c.Do(ctx, p.c.B().Scard().Key(key).Build()).AsInt64()
 	case "later", "loans", "wait", "ends":
