@@ -13,33 +13,10 @@ import (
 	"github.com/musterhq/muster/port"
 )
 
-// How much of one family is under way at once: scripts, and in each of them steps, parts and bytes of steps. A step is never
-// divided, so one alone may hold more.
-const (
-	mostWriting  = 2
-	mostGathered = 256
-	mostTogether = 1 << 20
-)
-
-// gather makes one script of the steps that many callers write while others are under way. A caller who finds nothing under way
-// waits for nobody. The steps stay apart: each is whole or not at all, and refused alone. The steps of one family go out in the order
-// in which they came.
-//
-// What may go wrong: a caller whose ctx ends before its step was taken takes it back, and nothing happened; after that its outcome is
-// unknown, and the step is carried out without it, so nothing that waits points to the caller's memory. A connection that breaks makes
-// the outcome of all in the script unknown. A script that the server refuses as a whole has done nothing: each step is sent again alone.
+// gather makes one script of the steps that many callers write at once.
 type gather struct {
-	b      *Backend
-	mu     sync.Mutex
-	of     map[string]*line   // by family; none where nothing is under way
+	lines[*writing]
 	topics map[string]*target // of append.lua
-}
-
-// line is what is under way of one family, and what waits.
-type line struct {
-	family  string
-	running int
-	waiting []*writing
 }
 
 // writing is one step of one caller.
@@ -61,8 +38,13 @@ const mostKept = 64 << 10
 var writings sync.Pool // of *writing, with nothing in them
 
 func newGather(b *Backend) *gather {
-	return &gather{b: b, of: map[string]*line{}, topics: map[string]*target{}}
+	g := &gather{topics: map[string]*target{}}
+	g.open(b, "write", g.send)
+	return g
 }
+
+func (w *writing) size() (parts, bytes int) { return w.parts, w.bytes }
+func (w *writing) outcome() chan error      { return w.done }
 
 func newWriting(b *port.Batch) *writing {
 	w, ok := writings.Get().(*writing)
@@ -104,118 +86,7 @@ func (w *writing) over(err error) error {
 // write makes one step, by itself or with others.
 func (g *gather) write(ctx context.Context, family string, batch *port.Batch) error {
 	w := newWriting(batch)
-	l, now := g.enter(family, w)
-	if now {
-		g.send(ctx, family, []*writing{w})
-		g.next(l)
-		return w.over(<-w.done)
-	}
-	select {
-	case err := <-w.done:
-		return w.over(err)
-	case <-ctx.Done():
-	case <-g.b.ctx.Done():
-	}
-	if g.takeBack(l, w) {
-		return g.b.alive(ctx, "write")
-	}
-	select {
-	case err := <-w.done:
-		return err
-	default:
-	}
-	if g.b.ctx.Err() != nil {
-		return g.b.alive(ctx, "write")
-	}
-	return fmt.Errorf("redis: write: %s: %w: %w", g.b.where, port.ErrUncertain, context.Cause(ctx))
-}
-
-// enter puts w into its family's line, and reports whether it is to be sent at once instead.
-func (g *gather) enter(family string, w *writing) (l *line, now bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.line(family).running > 0 {
-		g.mu.Unlock()
-		w.detach()
-		g.mu.Lock()
-	}
-	l = g.line(family)
-	if l.running == 0 {
-		l.running++
-		return l, true
-	}
-	l.waiting = append(l.waiting, w)
-	if l.running < mostWriting {
-		l.running++
-		g.b.begin(func() { g.work(l) })
-	}
-	return l, false
-}
-
-func (g *gather) line(family string) *line {
-	l := g.of[family]
-	if l == nil {
-		l = &line{family: family}
-		g.of[family] = l
-	}
-	return l
-}
-
-// takeBack takes w out of the line; false when it was taken to be sent.
-func (g *gather) takeBack(l *line, w *writing) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	i := slices.Index(l.waiting, w)
-	if i < 0 {
-		return false
-	}
-	l.waiting = slices.Delete(l.waiting, i, i+1)
-	return true
-}
-
-// next goes on with what waits, beside the caller, who has its answer.
-func (g *gather) next(l *line) {
-	list := g.take(l)
-	if len(list) > 0 {
-		g.b.begin(func() {
-			g.send(g.b.ctx, l.family, list)
-			g.work(l)
-		})
-	}
-}
-
-// work sends what waits until nothing does.
-func (g *gather) work(l *line) {
-	for list := g.take(l); len(list) > 0; list = g.take(l) {
-		g.send(g.b.ctx, l.family, list)
-	}
-}
-
-// take is what goes into the next script; none ends one that is under way.
-func (g *gather) take(l *line) []*writing {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	n, parts, carried := 0, 0, 0
-	for n < len(l.waiting) && n < mostGathered {
-		w := l.waiting[n]
-		parts += w.parts
-		carried += w.bytes
-		if n > 0 && (parts > mostParts || carried > mostTogether) {
-			break
-		}
-		n++
-	}
-	if n == 0 {
-		if l.running--; l.running == 0 {
-			delete(g.of, l.family)
-		}
-		return nil
-	}
-	list := l.waiting[:n:n]
-	if l.waiting = l.waiting[n:]; len(l.waiting) == 0 {
-		l.waiting = nil
-	}
-	return list
+	return w.over(g.do(ctx, family, w))
 }
 
 // send runs the script for these steps, and answers each. What was refused as a whole is sent again, each alone.

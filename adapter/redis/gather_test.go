@@ -17,7 +17,7 @@ import (
 type gathering struct {
 	t    *testing.T
 	b    *Backend
-	line *line
+	line *line[*writing]
 	work sync.WaitGroup
 }
 
@@ -32,7 +32,7 @@ func newGathering(t *testing.T) *gathering {
 			t.Error(err)
 		}
 	})
-	g := &gathering{t: t, b: b, line: &line{family: "orders", running: mostWriting}}
+	g := &gathering{t: t, b: b, line: &line[*writing]{family: "orders", running: mostWriting}}
 	if err := b.Write(t.Context(), port.Batch{Messages: []port.Message{{Topic: "orders.made", ID: "0"}}}); err != nil {
 		t.Fatal(err)
 	}

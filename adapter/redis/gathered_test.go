@@ -23,7 +23,7 @@ func TestAScriptTakesNoMoreThanItsShareUnlessOneStepIsLarger(t *testing.T) {
 		"a step of many parts so, too":   {[]*port.Batch{&many, &many, &small}, []int{1, 1, 1, 0}},
 		"more steps than one script has": {slices.Repeat([]*port.Batch{&small}, mostGathered+1), []int{mostGathered, 1, 0}},
 	} {
-		g, l := newGather(nil), &line{running: 1}
+		g, l := newGather(nil), &line[*writing]{running: 1}
 		for _, b := range c.waiting {
 			l.waiting = append(l.waiting, newWriting(b))
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -27,44 +28,105 @@ func (b *Backend) Acquire(ctx context.Context, want port.Lease, ttl time.Duratio
 	if err := b.register(ctx, what, want.Name); err != nil {
 		return port.Lease{}, err
 	}
-	names := b.leaseNames(want.Name)
-	ms := port.Millis(ttl)
-	keys := append(make([]string, 0, 2), names.key)
-	args := append(make([]string, 0, 6), want.Name, leaseBody(&want), number(ms), names.hint)
-	if want.Seen > 0 || b.quarantine > 0 {
-		args = append(args, strconv.FormatUint(want.Seen, 10))
+	a, ok := acquirings.Get().(*acquiring)
+	if !ok {
+		a = &acquiring{done: make(chan error, 1)}
 	}
+	a.want, a.ttl, a.body = want, port.Millis(ttl), leaseBody(&want)
+	err := b.acquiring.do(ctx, port.Family(want.Name), a)
+	got := a.got
+	if err != nil {
+		return got, err
+	}
+	a.want, a.got, a.body = port.Lease{}, port.Lease{}, ""
+	acquirings.Put(a)
+	return b.kept(ctx, what, got)
+}
+
+var acquirings, releasings sync.Pool // of *acquiring and *releasing, which were answered that all is well
+
+// acquiring is one Acquire. What it is made of is the caller's no more than a string is.
+type acquiring struct {
+	want port.Lease
+	ttl  int64 // in milliseconds
+	body string
+	got  port.Lease
+	done chan error
+}
+
+func (a *acquiring) detach()                  {}
+func (a *acquiring) size() (parts, bytes int) { return 1, len(a.body) }
+func (a *acquiring) outcome() chan error      { return a.done }
+
+// acquire runs the script for these, and answers each. What was refused as a whole is sent again, each alone.
+func (b *Backend) acquire(ctx context.Context, family string, list []*acquiring) {
+	name, what := list[0].want.Name, "acquire"
+	names := b.leaseNames(name)
+	if len(list) == 1 {
+		what += " lease " + name
+	}
+	keys := names.keys
+	args := append(make([]string, 0, 2+4*len(list)), names.hint, "")
 	if b.quarantine > 0 {
-		keys, args = append(keys, b.masterKey(want.Name)), append(args, number(port.Millis(b.quarantine)))
+		keys, args[1] = []string{keys[0], b.masterKey(name)}, number(port.Millis(b.quarantine))
+	}
+	for _, a := range list {
+		args = append(args, a.want.Name, a.body, number(a.ttl), strconv.FormatUint(a.want.Seen, 10))
 	}
 	m, err := b.run(ctx, what, b.scripts.acquire, keys, args)
-	if err != nil {
-		return port.Lease{}, err
+	if err != nil && len(list) > 1 && refusedWhole(err) {
+		for _, a := range list {
+			b.acquire(ctx, family, []*acquiring{a})
+		}
+		return
 	}
+	r := reply{list: m}
+	for _, a := range list {
+		if err != nil {
+			a.done <- err
+			continue
+		}
+		one := m
+		if len(list) > 1 {
+			one = r.next()
+		}
+		if r.err != nil {
+			a.done <- b.fail(ctx, what, r.err, true)
+			continue
+		}
+		a.done <- b.granted(ctx, a, one)
+	}
+}
+
+// granted is what was answered to one Acquire: nil with the lease in a, or why there is none, with what is known of who holds it.
+func (b *Backend) granted(ctx context.Context, a *acquiring, m rueidis.RedisMessage) error {
+	what := "acquire lease " + a.want.Name
 	if m.IsInt64() {
 		token, err := m.ToInt64()
 		switch {
 		case err != nil:
-			return port.Lease{}, b.fail(ctx, what, err, true)
+			return b.fail(ctx, what, err, true)
 		case token < 0:
-			return port.Lease{}, fmt.Errorf("redis: %s: it had the largest token that there is: %w", what, port.ErrUnavailable)
+			return fmt.Errorf("redis: %s: it had the largest token that there is: %w", what, port.ErrUnavailable)
 		}
-		want.Seen, want.Token, want.TTL = 0, uint64(token), duration(ms)
-		if len(want.Data) == 0 {
-			want.Data = nil
+		a.got = a.want
+		a.got.Seen, a.got.Token, a.got.TTL = 0, uint64(token), duration(a.ttl)
+		if len(a.got.Data) == 0 {
+			a.got.Data = nil
 		}
-		return b.kept(ctx, what, want)
+		return nil
 	}
 	r := reply{list: m}
 	left := duration(r.int())
 	if r.err == nil && !r.more() {
-		return port.Lease{}, fmt.Errorf("redis: %s: the master changed, and what the last one granted may be out still: nothing is granted for another %v (Config.Quarantine): %w", what, left, port.ErrUnavailable)
+		return fmt.Errorf("redis: %s: the master changed, and what the last one granted may be out still: nothing is granted for another %v (Config.Quarantine): %w", what, left, port.ErrUnavailable)
 	}
-	got := r.record(want.Name, left)
+	got := r.record(a.want.Name, left)
 	if r.err != nil {
-		return port.Lease{}, b.fail(ctx, what, r.err, true)
+		return b.fail(ctx, what, r.err, true)
 	}
-	return got, fmt.Errorf("redis: %s: it is held by %q: %w", what, got.Owner, port.ErrHeld)
+	a.got = got
+	return fmt.Errorf("redis: %s: it is held by %q: %w", what, got.Owner, port.ErrHeld)
 }
 
 // kept returns a lease that was granted when enough replicas have it, and gives it back when they have not.
@@ -84,7 +146,10 @@ func (b *Backend) kept(ctx context.Context, what string, got port.Lease) (port.L
 }
 
 // leaseName is what the server calls a family of leases.
-type leaseName struct{ key, hint string }
+type leaseName struct {
+	keys []string // one, which nobody may change
+	hint string
+}
 
 // mostLeaseNames is for how many families the names are kept: a program has a handful.
 const mostLeaseNames = 1000
@@ -99,7 +164,7 @@ func (b *Backend) leaseNames(name string) leaseName {
 		if len(b.leases) >= mostLeaseNames {
 			clear(b.leases)
 		}
-		n = leaseName{key: b.space.leases(family), hint: b.space.hint(family)}
+		n = leaseName{keys: []string{b.space.leases(family)}, hint: b.space.hint(family)}
 		b.leases[family] = n
 	}
 	return n
@@ -193,7 +258,7 @@ func (b *Backend) Renew(ctx context.Context, ttl time.Duration, held ...port.Lea
 	}
 	b.eachLease("renew", held, errs, false, func(part []int, args []string) {
 		args[0] = number(port.Millis(ttl))
-		m, err := b.run(ctx, "renew", b.scripts.renew, []string{b.leaseNames(held[part[0]].Name).key}, args)
+		m, err := b.run(ctx, "renew", b.scripts.renew, b.leaseNames(held[part[0]].Name).keys, args)
 		r := reply{list: m}
 		for _, i := range part {
 			if errs[i] = err; err != nil {
@@ -254,7 +319,7 @@ func (b *Backend) Release(ctx context.Context, held ...port.Lease) []error {
 	b.eachLease("release", held, errs, true, func(part []int, args []string) {
 		names := b.leaseNames(held[part[0]].Name)
 		args[0] = names.hint
-		m, err := b.run(ctx, "release", b.scripts.release, []string{names.key}, args)
+		m, err := b.run(ctx, "release", b.scripts.release, names.keys, args)
 		r := reply{list: m}
 		if len(part) == 1 {
 			r.open, r.items = true, []rueidis.RedisMessage{m}
@@ -281,18 +346,54 @@ func (b *Backend) release(ctx context.Context, l *port.Lease) error {
 	if err := l.CheckHeld(true); err != nil {
 		return fmt.Errorf("redis: release: %w", err)
 	}
-	names := b.leaseNames(l.Name)
-	m, err := b.run(ctx, "release", b.scripts.release, []string{names.key}, []string{names.hint, l.Name, leaseNonce(l.Nonce), leaseToken(l.Token)})
-	if err != nil {
-		return err
+	one, ok := releasings.Get().(*releasing)
+	if !ok {
+		one = &releasing{done: make(chan error, 1)}
 	}
-	switch n, err := m.ToInt64(); {
-	case err != nil:
-		return b.fail(ctx, "release lease "+l.Name, err, true)
-	case n != 1:
-		return lost("release", l.Name)
+	one.name, one.nonce, one.token = l.Name, leaseNonce(l.Nonce), leaseToken(l.Token)
+	err := b.releasing.do(ctx, port.Family(l.Name), one)
+	if err == nil {
+		releasings.Put(one)
 	}
-	return nil
+	return err
+}
+
+// releasing is one Release of one lease.
+type releasing struct {
+	name, nonce, token string
+	done               chan error
+}
+
+func (r *releasing) detach()                  {}
+func (r *releasing) size() (parts, bytes int) { return 1, len(r.name) + len(r.nonce) }
+func (r *releasing) outcome() chan error      { return r.done }
+
+// giveBack runs the script for these, and answers each.
+func (b *Backend) giveBack(ctx context.Context, _ string, list []*releasing) {
+	names := b.leaseNames(list[0].name)
+	args := append(make([]string, 0, 1+3*len(list)), names.hint)
+	for _, one := range list {
+		args = append(args, one.name, one.nonce, one.token)
+	}
+	m, err := b.run(ctx, "release", b.scripts.release, names.keys, args)
+	r := reply{list: m}
+	if len(list) == 1 {
+		r.open, r.items = true, []rueidis.RedisMessage{m}
+	}
+	for _, one := range list {
+		if err != nil {
+			one.done <- err
+			continue
+		}
+		switch ok := r.int() == 1; {
+		case r.err != nil:
+			one.done <- b.fail(ctx, "release lease "+one.name, r.err, true)
+		case !ok:
+			one.done <- lost("release", one.name)
+		default:
+			one.done <- nil
+		}
+	}
 }
 
 // Holders is one script for each family that a prefix may mean.
@@ -310,7 +411,7 @@ func (b *Backend) Holders(ctx context.Context, prefix string) ([]port.Lease, err
 	}
 	var out []port.Lease
 	for _, family := range families {
-		m, err := b.run(ctx, "holders", b.scripts.holders, []string{b.leaseNames(family).key}, []string{prefix})
+		m, err := b.run(ctx, "holders", b.scripts.holders, b.leaseNames(family).keys, []string{prefix})
 		if err != nil {
 			return nil, err
 		}

@@ -31,6 +31,8 @@ type Backend struct {
 	hub        *hub
 	janitor    *janitor
 	gather     *gather
+	acquiring  lines[*acquiring]
+	releasing  lines[*releasing]
 	ahead      ahead
 	parked     parked
 
@@ -69,6 +71,8 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	b.hub = newHub(b)
 	b.janitor = newJanitor(b)
 	b.gather = newGather(b)
+	b.acquiring.open(b, "acquire", b.acquire)
+	b.releasing.open(b, "release", b.giveBack)
 	if b.client == nil {
 		if err := b.connect(ctx, c); err != nil {
 			b.cancel()

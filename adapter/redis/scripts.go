@@ -25,7 +25,7 @@ type script struct {
 // scripts are the steps, each made of the files that it names.
 type scripts struct {
 	write, append, settle, ack, emit, fetch, pick, take, extend, read, declare, join, inspect, trim, drop, leave script
-	get, change, add, acquire, renew, release, holders, probe, signal                                      script
+	get, change, add, acquire, renew, release, holders, probe, signal                                            script
 }
 
 func load() (s scripts, err error) {
