@@ -20,7 +20,8 @@ import (
 func BenchmarkMemory(b *testing.B) {
 	for b.Loop() {
 		c := newCost(b)
-		c.report("entry", func() { c.write("orders", time.Time{}) })
+		c.report("written-alone", func() { c.writeParts("alone", time.Time{}, 1) })
+		c.report("written-with-others", func() { c.write("orders", time.Time{}) })
 		c.report("loan", c.fetch)
 		c.report("waiting-for-a-loan", func() { c.settle(port.Return, time.Hour) })
 		c.report("delayed", func() { c.write("later", time.Now().Add(time.Hour)) })
@@ -61,7 +62,7 @@ func newCost(b *testing.B) *cost {
 	c.must(err)
 	b.Cleanup(func() { _ = c.conn.Close() }) // the server may have closed it before
 	c.in = bufio.NewReader(c.conn)
-	for _, topic := range []string{"orders", "later"} {
+	for _, topic := range []string{"alone", "orders", "later"} {
 		c.must(c.q.Declare(b.Context(), port.Topic{Name: topic, Window: -1}))
 	}
 	c.must(c.q.Join(b.Context(), c.g))
@@ -98,7 +99,9 @@ func (c *cost) report(what string, do func()) {
 	c.b.ReportMetric(float64(c.used()-before)/costs, "B/"+what)
 }
 
-func (c *cost) write(topic string, at time.Time) {
+func (c *cost) write(topic string, at time.Time) { c.writeParts(topic, at, part) }
+
+func (c *cost) writeParts(topic string, at time.Time, part int) {
 	c.b.Helper()
 	for i := 0; i < costs; i += part {
 		var step port.Batch
