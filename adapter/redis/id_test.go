@@ -11,7 +11,14 @@ func TestAnIDComesBackAsItWas(t *testing.T) {
 		id    string
 		bytes int // on the server
 	}{
-		{"", 0}, {"1", 1}, {"\x00", 2}, {"\x01", 2}, {"\x01\x00", 3}, {"\x02", 1}, {"\x00" + strings.Repeat("x", 16), 18}, {strings.Repeat("x", 36), 36},
+		{"", 0},
+		{"1", 1},
+		{"\x00", 2},
+		{"\x01", 2},
+		{"\x01\x00", 3},
+		{"\x02", 1},
+		{"\x00" + strings.Repeat("x", 16), 18},
+		{strings.Repeat("x", 36), 36},
 		{"01890a5d-ac96-774b-bcce-b302099a8057", 17},
 		{"00000000-0000-0000-0000-000000000000", 17},
 		{"ffffffff-ffff-ffff-ffff-ffffffffffff", 17},

@@ -17,8 +17,17 @@ import (
 )
 
 func TestAPackHoldsWhatWasPutIn(t *testing.T) {
-	for _, sizes := range [][]int{{0}, {0, 0}, {1, 2, 3}, make([]int, 32), make([]int, 33), make([]int, 100), {packBytes}, {packBytes, 1, 1},
-		{packBytes/2 - 30, packBytes/2 - 30, 1}, {8000, 8000, 8000}, {1, packBytes, 1, 1}} {
+	for _, sizes := range [][]int{
+		{0},
+		{0, 0},
+		{1, 2, 3},
+		make([]int, 32), make([]int, 33), make([]int, 100),
+		{packBytes},
+		{packBytes, 1, 1},
+		{packBytes/2 - 30, packBytes/2 - 30, 1},
+		{8000, 8000, 8000},
+		{1, packBytes, 1, 1},
+	} {
 		blobs := make([]string, len(sizes))
 		for i, n := range sizes {
 			blobs[i] = encodeAll([]port.Message{{ID: strconv.Itoa(i), Key: "k", Body: []byte(strings.Repeat("x", n))}})[0]
