@@ -2,6 +2,8 @@ package redis
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -128,5 +130,48 @@ func TestAFullServerLetsMessagesOutOfPacks(t *testing.T) {
 	}
 	if err := p.remove(log[41:64]...); err != nil {
 		t.Errorf("remove more: %v", err)
+	}
+}
+
+// The IDs of steps and those of messages are two things, but where a step has the ID of its only message.
+func TestAnotherWindowMakesNoStepKnownByTheIDOfAMessageNorAMessageByThatOfAStep(t *testing.T) {
+	p := newPacks(t)
+	windows := []time.Duration{time.Second, port.DefaultWindow, time.Hour, -1}
+	for i, from := range windows {
+		for k, to := range windows {
+			name := fmt.Sprintf("orders.%d%d", i, k)
+			message := func(id string) port.Message { return port.Message{Topic: name, ID: name + id} }
+			p.must(p.b.Declare(t.Context(), port.Topic{Name: name, Window: from}))
+			p.must(p.b.Write(t.Context(), port.Batch{Messages: []port.Message{message("a")}}))
+			p.must(p.b.Write(t.Context(), port.Batch{ID: name + "b", Messages: []port.Message{message("c")}}))
+			p.must(p.b.Write(t.Context(), port.Batch{ID: name + "d", Messages: []port.Message{{Topic: "orders.all", ID: name + "d"}}}))
+			p.must(p.b.Write(t.Context(), port.Batch{Messages: []port.Message{{Topic: "orders.others", ID: name + "e"}}}))
+			p.must(p.b.Declare(t.Context(), port.Topic{Name: name, Window: to}))
+			p.must(p.b.Write(t.Context(), port.Batch{ID: name + "a", Messages: []port.Message{message("x"), message("y")}}))
+			p.must(p.b.Write(t.Context(), port.Batch{Messages: []port.Message{message("b")}}))
+			p.must(p.b.Write(t.Context(), port.Batch{Messages: []port.Message{message("d")}}))
+			p.must(p.b.Write(t.Context(), port.Batch{ID: name + "e", Messages: []port.Message{message("e")}}))
+			p.topic = name
+			var got []string
+			for _, s := range p.read(port.Earliest) {
+				got = append(got, s.Message.ID[len(name):])
+			}
+			if want := []string{"a", "c", "x", "y", "b", "d", "e"}; !slices.Equal(got, want) {
+				t.Errorf("window %v, then %v: %v, want %v", from, to, got, want)
+			}
+		}
+	}
+}
+
+// What else a step has is done, or it is a repetition: never both.
+func TestAStepThatIsMoreThanItsMessageIsNotTakenForARepetition(t *testing.T) {
+	p := newPacks(t)
+	p.write(1, 0)
+	step := port.Batch{ID: "0", Messages: []port.Message{{Topic: p.topic, ID: "0"}}, Changes: []port.Change{{Key: "orders/1", Value: []byte("1")}}}
+	_, known := errors.AsType[*port.DuplicateError](p.b.Write(t.Context(), step))
+	got, err := p.b.Get(t.Context(), "orders/1")
+	p.must(err)
+	if done := got[0].Found; done != known {
+		t.Errorf("the step's change was made: %v, its message was said to be left out: %v", done, known)
 	}
 }
