@@ -28,8 +28,22 @@ func plainTopic(b *port.Batch) string {
 	return topic
 }
 
-// named reports whether a step has one message and its ID: then one record of the two will do, where the topic remembers long enough.
-func named(b *port.Batch) bool { return len(b.Messages) == 1 && b.ID == b.Messages[0].ID }
+// named reports whether a step is one plain message, and has its ID: then one record of the two will do, where the topic remembers long
+// enough.
+func (w *writing) named() bool {
+	return w.topic != "" && len(w.batch.Messages) == 1 && w.batch.ID == w.batch.Messages[0].ID
+}
+
+// id is the ID of the step as it lies on the server.
+func (w *writing) id() string {
+	if w.named() {
+		return ofMessage(w.topic) + short(w.batch.ID)
+	}
+	return short(w.batch.ID)
+}
+
+// ofMessage is in front of the ID of a step that is its message's. No other ID begins like that: behind literal is a mark.
+func ofMessage(topic string) string { return string(rune(literal)) + topic + "\x00" }
 
 // together are the IDs and the messages of steps that are all plain and of one topic, as append.lua takes them; nil when they are not, or
 // have an ID twice. Lasting says that the topic remembers the IDs of messages for as long as those of steps.
@@ -51,10 +65,10 @@ func (s *sheet) together(list []*writing, lasting bool) []string {
 	for _, w := range list {
 		switch {
 		case w.batch.ID == "":
-		case lasting && named(w.batch):
+		case lasting && w.named():
 			args[1] = "1"
 		default:
-			args = append(args, short(w.batch.ID))
+			args = append(args, w.id())
 		}
 	}
 	args[0] = strconv.Itoa(len(args) - 2)

@@ -99,7 +99,7 @@ func (g *gather) send(ctx context.Context, family string, list []*writing) {
 	p.args = make([]string, 1, 1+4*len(list))
 	for _, w := range list {
 		args := len(p.args)
-		p.add(short(w.batch.ID))
+		p.add(w.id())
 		if err := p.step(w.batch, w.blobs); err != nil {
 			p.args = p.args[:args]
 			w.done <- fmt.Errorf("redis: write: %w", err)
@@ -129,7 +129,7 @@ func (g *gather) send(ctx context.Context, family string, list []*writing) {
 			w.done <- fmt.Errorf("redis: write: %w: %w", port.ErrUncertain, r.err)
 			continue
 		}
-		if err := repeated(w.batch, g.b.judged(w.batch, one)); err != nil {
+		if err := w.repeated(g.b.judged(w.batch, one)); err != nil {
 			w.done <- fmt.Errorf("redis: write: %w", err)
 			continue
 		}
@@ -137,9 +137,9 @@ func (g *gather) send(ctx context.Context, family string, list []*writing) {
 	}
 }
 
-// repeated is what came of a step, but nil where its only message is known by an ID that is the step's, too.
-func repeated(b *port.Batch, err error) error {
-	if _, known := errors.AsType[*port.DuplicateError](err); known && named(b) {
+// repeated is what came of a step, but nil where it is a message that is known, and has its ID.
+func (w *writing) repeated(err error) error {
+	if _, known := errors.AsType[*port.DuplicateError](err); known && w.named() {
 		return nil
 	}
 	return err

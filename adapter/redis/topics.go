@@ -32,7 +32,7 @@ func (b *Backend) Declare(ctx context.Context, t port.Topic) error {
 	if err := b.register(ctx, what, t.Name); err != nil {
 		return err
 	}
-	args := []string{limit(most(t.MaxAge)), limit(t.MaxCount), limit(t.MaxBytes), limit(most(t.Window))}
+	args := []string{limit(most(t.MaxAge)), limit(t.MaxCount), limit(t.MaxBytes), limit(most(t.Window)), ofMessage(t.Name)}
 	keys := b.space.addSteps(b.topicKeys(t.Name), port.Family(t.Name))
 	if _, err := b.run(ctx, what, b.scripts.declare, keys, args); err != nil {
 		return err

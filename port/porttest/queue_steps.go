@@ -109,7 +109,8 @@ func stepRepeated(t *trial) {
 	same(t, "written", stored(t.b.read("orders.out", port.Earliest)), nil)
 }
 
-// stepNamesake goes by what a topic remembers, which may be all that is known of such a step.
+// stepNamesake goes by what a topic remembers, which may be all that is known of such a step. A process may have learned how long that is
+// before or after the topic has another window. Some steps are repeated after it alone: a repetition may make known what was not.
 func stepNamesake(t *trial) {
 	windows := []time.Duration{port.DefaultWindow, -1, time.Second, time.Hour}
 	for i, from := range windows {
@@ -118,21 +119,32 @@ func stepNamesake(t *trial) {
 			t.b.declare(port.Topic{Name: topic, Window: from})
 			var ids []string
 			var steps []port.Batch
-			for n := range 3 {
-				id := fmt.Sprintf("%d.%d.%d", i, k, n)
+			write := func(by *process) {
+				id := fmt.Sprintf("%d.%d.%d", i, k, len(ids))
 				ids = append(ids, id)
 				steps = append(steps, port.Batch{ID: id, Messages: []port.Message{msg(topic, id)}})
-				t.must(t.b.step(steps[n]), "Write")
+				t.must(by.step(steps[len(steps)-1]), "Write")
 			}
-			again := func(when string) {
+			for range 4 {
+				write(t.b)
+			}
+			again := func(when string, steps ...port.Batch) {
 				for _, s := range steps {
 					t.must(t.b.step(s), "Write again "+when)
 					t.must(t.process().step(s), "Write by another process "+when)
 				}
 			}
-			again("at once")
+			again("at once", steps[0], steps[2])
 			t.b.declare(port.Topic{Name: topic, Window: to})
-			again("after another window")
+			again("after another window", steps[0], steps[1])
+			write(t.b)
+			other := t.process()
+			write(other)
+			write(other)
+			for _, s := range steps {
+				t.must(other.step(s), "Write by a process that knows the other window")
+				t.must(t.b.step(s), "Write again when the other window is known")
+			}
 			same(t, "entries", stored(t.b.read(topic, port.Earliest)), ids)
 		}
 	}

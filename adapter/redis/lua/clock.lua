@@ -53,13 +53,6 @@ local function remember(first, width, ids)
   redis.call('PEXPIREAT', key, text((math.floor(now / width) + 2) * width))
 end
 
--- Puts what three sets know into those from first on.
-local function unite(first, width, others)
-  local key = bucket(first, width)
-  redis.call('SUNIONSTORE', key, key, KEYS[others], KEYS[others + 1], KEYS[others + 2])
-  redis.call('PEXPIREAT', key, text((math.floor(now / width) + 2) * width))
-end
-
 -- A new width chooses other sets, so what is known moves into the one that is current now.
 local function rewidth(first, old, new)
   if old == new or old <= 0 then return end

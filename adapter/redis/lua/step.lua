@@ -132,6 +132,7 @@ local function remove(t, id, e)
     local _, n = parts(id)
     local _, last = parts(e[1])
     t.gaps = math.max(t.gaps, tonumber(n))
+    allow(KEYS[t.at])
     redis.call('HSET', KEYS[t.at], 'x:' .. n, '1')
     if messages(t, e, 0)[1] then return end
     for k = last - hi * 256 - lo + 1, tonumber(last) do redis.call('HDEL', KEYS[t.at], 'x:' .. k) end

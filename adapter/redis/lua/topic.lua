@@ -174,7 +174,7 @@ local function await(t, channel)
 end
 
 -- The place after which to read or to start: era, ms and n of an offset. False: something after it was trimmed, or it is of
--- another log. The entries around it must have ordinals on their sides of n.
+-- another log. The entries around it must have ordinals on their sides of n: those of the pack that it is in, which has its ms, on both.
 local function placed(t, era, ms, n)
   local num = tonumber(n)
   if t.era ~= era or num > t.n or num < t.trim then return false end
@@ -185,8 +185,10 @@ local function placed(t, era, ms, n)
   end
   local behind = redis.call('XRANGE', t.log, '(' .. ms .. '-' .. n, '+', 'COUNT', 1)[1]
   if behind then
-    local _, b = parts(behind[1])
-    if tonumber(b) <= num then return false end
+    local at, b = parts(behind[1])
+    local form, hi, lo = string.byte(behind[2][2], 1, 3)
+    local first = at ~= ms and form == 2 and b - hi * 256 - lo + 1 or tonumber(b)
+    if first <= num then return false end
   end
   return true
 end

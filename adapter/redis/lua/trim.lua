@@ -30,6 +30,7 @@ while removed < 2000 and size < 67108864 and more == 1 do
   end
 end
 t.gaps = math.max(t.gaps, t.trim)
+if t.dirty then allow(KEYS[2]) end
 if last then
   local ms, n = parts(last)
   redis.call('XTRIM', t.log, 'MINID', ms .. '-' .. text(n + 1))
