@@ -42,8 +42,10 @@ func (w *writing) id() string {
 	return short(w.batch.ID)
 }
 
-// ofMessage is in front of the ID of a step that is its message's. No other ID begins like that: behind literal is a mark.
-func ofMessage(topic string) string { return string(rune(literal)) + topic + "\x00" }
+// ofMessage is in front of the ID of a step that is its message's. No other ID begins like that: behind literal is another mark.
+func ofMessage(topic string) string {
+	return string([]byte{literal, named}) + strconv.Itoa(len(topic)) + ":" + topic
+}
 
 // together are the IDs and the messages of steps that are all plain and of one topic, as append.lua takes them; nil when they are not, or
 // have an ID twice. Lasting says that the topic remembers the IDs of messages for as long as those of steps.

@@ -10,6 +10,7 @@ import (
 // the server compares, copies and keeps for less. An ID that begins with one of the two marks has literal in front.
 const (
 	literal = 1
+	named   = 2 // behind literal: what follows is not an ID alone
 	textID  = 36
 	shortID = 17
 )
