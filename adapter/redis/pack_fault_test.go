@@ -353,7 +353,7 @@ func TestTheShortestScriptKnowsAStepByEachSetAndGoesOnWhereTheLogIs(t *testing.T
 		send(step(known, known+" alone"))
 		plain()
 		direct(t, p.b, "SADD", set, known)
-		send(step(known, known+" of two"), step("new"+strconv.Itoa(i), "new"+strconv.Itoa(i)))
+		send(step(known, known+" of two"), step("unknown"+strconv.Itoa(i), "new"+strconv.Itoa(i)))
 		want = append(want, "new"+strconv.Itoa(i))
 	}
 	plain()
