@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,6 +97,13 @@ func TestAnOffsetOfALostPackIsNoneOfThePackInItsPlace(t *testing.T) {
 		if !errors.Is(err, port.ErrGap) {
 			t.Errorf("read after message %d of what was lost: %v", i, err)
 		}
+		// The same where the clock has gone back since, or the master's was another.
+		ahead, _ := at(s.Offset)
+		ahead.ms = strconv.FormatInt(s.At.Add(time.Hour).UnixMilli(), 10)
+		_, err = p.b.Read(t.Context(), port.Range{Topic: p.topic, After: ahead.offset(), Max: 1})
+		if !errors.Is(err, port.ErrGap) {
+			t.Errorf("read after message %d of what was lost, at a later time: %v", i, err)
+		}
 		err = p.b.Join(t.Context(), port.Group{Topic: p.topic, Name: "g" + strconv.Itoa(i), Consumer: "c", Loan: time.Hour, From: s.Offset})
 		if !errors.Is(err, port.ErrGap) {
 			t.Errorf("join after message %d of what was lost: %v", i, err)
@@ -173,5 +181,206 @@ func TestAStepThatIsMoreThanItsMessageIsNotTakenForARepetition(t *testing.T) {
 	p.must(err)
 	if done := got[0].Found; done != known {
 		t.Errorf("the step's change was made: %v, its message was said to be left out: %v", done, known)
+	}
+}
+
+// ended ends all loans of a group.
+func (p *packs) ended(g port.Group) {
+	key := p.b.space.addGroup(nil, g.Topic, g.Name)[2]
+	list := direct(p.t, p.b, "ZRANGE", key, "0", "-1")
+	names, err := list.AsStrSlice()
+	p.must(err)
+	for _, name := range names {
+		direct(p.t, p.b, "ZADD", key, "XX", "1", name)
+	}
+}
+
+func (p *packs) fetch(g port.Group, limit int) []port.Delivery {
+	p.t.Helper()
+	list, err := p.b.Fetch(p.t.Context(), g, limit)
+	p.must(err)
+	return list
+}
+
+func TestOfALoanThatHasEndedNoMoreComesThanIsWantedAndNothingTwice(t *testing.T) {
+	p := newPacks(t)
+	g := port.Group{Topic: p.topic, Name: "g", Consumer: "c", Loan: time.Hour, Remember: time.Hour}
+	p.must(p.b.Join(t.Context(), g))
+	p.write(32, 0)
+	for from := serverTime(t, p.b); serverTime(t, p.b) <= from; {
+	}
+	p.write(48, 0)
+	log := p.read(port.Earliest)
+	lent := p.fetch(g, 70)
+	if len(lent) != 70 {
+		t.Fatalf("%d messages were lent", len(lent))
+	}
+	// Message 3 is known to the group by another delivery of its ID, as after a repetition; the first, one between and the last are taken out.
+	direct(t, p.b, "SADD", p.b.space.addGroup(nil, p.topic, "g")[5], "3")
+	gone := map[int]bool{0: true, 3: true, 33: true, 68: true, 69: true}
+	for i := range gone {
+		if i != 3 {
+			p.must(p.remove(log[i]))
+		}
+	}
+	p.ended(g)
+	for next := 0; next < 70; {
+		list := p.fetch(g, 10)
+		if len(list) == 0 || len(list) > 10 {
+			t.Fatalf("%d messages come where 10 are wanted", len(list))
+		}
+		for _, d := range list {
+			for gone[next] {
+				next++
+			}
+			if d.Lost == 0 {
+				continue // one that was not lent before
+			}
+			if want := strconv.Itoa(next); d.Message.ID != want || d.Lost != 1 || !d.FirstAt.Equal(log[next].At) || d.Offset != log[next].Offset {
+				t.Errorf("message %s, lost %d times and first seen at %v, comes where %s should", d.Message.ID, d.Lost, d.FirstAt, want)
+			}
+			next++
+		}
+		for gone[next] {
+			next++
+		}
+	}
+}
+
+func TestNothingOfAPackIsTrimmedThatAGroupHasNotFinished(t *testing.T) {
+	p := newPacks(t)
+	g := port.Group{Topic: p.topic, Name: "g", Consumer: "c", Loan: time.Hour}
+	p.must(p.b.Join(t.Context(), g))
+	p.write(96, 3)
+	log := p.read(port.Earliest)
+	lent := p.fetch(g, 40)
+	for i, d := range lent {
+		if i != 20 {
+			p.must(errors.Join(p.b.Settle(t.Context(), g, port.Settlement{Receipt: d.Receipt})...))
+		}
+	}
+	p.must(p.remove(log[5], log[25], log[31], log[45], log[50], log[70]))
+	trim := func(most int64, first int, held bool) {
+		t.Helper()
+		p.must(p.b.Declare(t.Context(), port.Topic{Name: p.topic, MaxCount: most}))
+		kept, err := p.b.trim(t.Context(), p.topic)
+		p.must(err)
+		if kept != held {
+			t.Errorf("a group holds it: %v", kept)
+		}
+		var want, got []string
+		for i := first; i < 96; i++ {
+			if i != 25 && i != 31 && i != 45 && i != 50 && i != 70 {
+				want = append(want, strconv.Itoa(i))
+			}
+		}
+		list := p.read(port.Earliest)
+		for _, s := range list {
+			got = append(got, s.Message.ID)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("the log holds %v, want %v", got, want)
+		}
+		p.same(int64(len(want)), list)
+	}
+	for info, err := range p.b.Inspect(t.Context(), p.topic) {
+		p.must(err)
+		if lag := info.Groups[0].Lag; lag != 53 {
+			t.Errorf("lag %d of 56 messages of which 3 were taken out", lag)
+		}
+	}
+	trim(1, 20, true)
+	p.must(errors.Join(p.b.Settle(t.Context(), g, port.Settlement{Receipt: lent[20].Receipt})...))
+	trim(1, 40, true)
+	mark := direct(t, p.b, "HEXISTS", p.b.space.topicHash(p.topic), "x:32")
+	if left, err := mark.AsInt64(); err != nil || left != 0 {
+		t.Error("the mark of a message is left whose pack was trimmed")
+	}
+	if err := p.remove(log[80], log[80]); err == nil {
+		t.Error("a message was taken out twice")
+	}
+	p.same(53, p.read(port.Earliest))
+}
+
+// same compares what a topic tells of itself with its log.
+func (p *packs) same(count int64, list []port.Stored) {
+	p.t.Helper()
+	for info, err := range p.b.Inspect(p.t.Context(), p.topic) {
+		p.must(err)
+		if info.Count != count || info.First != list[0].Offset || info.Last != list[len(list)-1].Offset {
+			p.t.Errorf("%d messages from %s to %s, want %d from %s to %s", info.Count, info.First, info.Last, count, list[0].Offset, list[len(list)-1].Offset)
+		}
+	}
+	if bytes := said(p.t, p.b, "HGET", p.b.space.topicHash(p.topic), "bytes"); bytes != number(3*count) {
+		p.t.Errorf("%s bytes are left of %d messages of 3", bytes, count)
+	}
+}
+
+// What is asked without a function is asked of all three sets, of one step and of several.
+func TestTheShortestScriptKnowsAStepByEachSetAndGoesOnWhereTheLogIs(t *testing.T) {
+	p := newPacks(t)
+	p.write(1, 100) // what is longer than all before is not for it
+	sets := p.b.space.addSteps(nil, p.topic)
+	send := func(steps ...port.Batch) {
+		t.Helper()
+		var list []*writing
+		for i := range steps {
+			list = append(list, newWriting(&steps[i]))
+		}
+		p.b.gather.send(t.Context(), p.topic, list)
+		for _, w := range list {
+			p.must(<-w.done)
+		}
+	}
+	step := func(id, message string) port.Batch {
+		return port.Batch{ID: id, Messages: []port.Message{{Topic: p.topic, ID: message}}}
+	}
+	want := []string{"0"}
+	// What the other scripts wrote last is not in the topic's short record; one plain message brings it there.
+	plain := func() {
+		t.Helper()
+		id := "plain" + strconv.Itoa(len(want))
+		send(step("", id))
+		want = append(want, id)
+		for _, s := range sets {
+			direct(t, p.b, "DEL", s)
+		}
+	}
+	for i, set := range sets {
+		known := "known" + strconv.Itoa(i)
+		plain()
+		direct(t, p.b, "SADD", set, known)
+		send(step(known, known+" alone"))
+		plain()
+		direct(t, p.b, "SADD", set, known)
+		send(step(known, known+" of two"), step("unknown"+strconv.Itoa(i), "new"+strconv.Itoa(i)))
+		want = append(want, "new"+strconv.Itoa(i))
+	}
+	plain()
+	send(step("a", "one"))
+	send(step("b", "two"), step("c", "three"))
+	for _, s := range sets {
+		left := direct(t, p.b, "PTTL", s)
+		if ms, err := left.AsInt64(); err != nil || ms == -1 {
+			t.Errorf("%s ends never, %v", s, err)
+		}
+	}
+
+	// The clock goes back by an hour.
+	hash := p.b.space.topicHash(p.topic)
+	later := number(serverTime(t, p.b) + 3600000)
+	_, rest, _ := strings.Cut(said(t, p.b, "HGET", hash, "plain"), " ")
+	direct(t, p.b, "HSET", hash, "ms", later, "plain", later+" "+rest)
+	send(step("d", "four"))
+	var got []string
+	list := p.read(port.Earliest)
+	for _, s := range list {
+		got = append(got, s.Message.ID)
+	}
+	if want = append(want, "one", "two", "three", "four"); !slices.Equal(got, want) {
+		t.Errorf("the log holds %v, want %v", got, want)
+	}
+	if at := number(list[len(list)-1].At.UnixMilli()); at != later {
+		t.Errorf("an entry is of %s, and the log stands at %s", at, later)
 	}
 }
