@@ -365,3 +365,46 @@ func TestAnIDThatTheGroupRemembersIsAcknowledgedWithoutItsOutputs(t *testing.T) 
 	}
 	wantIDs(t, b, "orders.out", "0", "a0", "b2")
 }
+
+// The oldest open message of a group may stand behind others of its loan, and of its pack, that are settled.
+func TestTheOldestMessageIsFoundBehindThoseOfItsLoanThatAreSettled(t *testing.T) {
+	s := testserver.Redis(t, testserver.RedisConfig{Appendfsync: "off"})
+	r := direct(t, s)
+	b := open(t, redis.Config{URL: s.URL()})
+	g := group("orders", "c1")
+	join(t, b, g)
+	var times []int64
+	for part := range 2 {
+		r.awaitTime(time.UnixMilli(r.now() + 2))
+		var step port.Batch
+		for i := range 40 {
+			step.Messages = append(step.Messages, message("orders", strconv.Itoa(40*part+i)))
+		}
+		if err := b.Write(t.Context(), step); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := fetch(t, b, g, 80)
+	if len(got) != 80 || got[0].FirstAt.Equal(got[79].FirstAt) {
+		t.Fatalf("%d messages, from %v to %v", len(got), got[0].FirstAt, got[len(got)-1].FirstAt)
+	}
+	for _, d := range got {
+		times = append(times, d.FirstAt.UnixMilli())
+	}
+	settled := 0
+	for _, upTo := range []int{0, 1, 33, 39, 40, 41, 73, 79} {
+		for ; settled < upTo; settled++ {
+			if err := b.Settle(t.Context(), g, port.Settlement{Receipt: got[settled].Receipt})[0]; err != nil {
+				t.Fatal(err)
+			}
+		}
+		for info, err := range b.Inspect(t.Context(), "orders") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if oldest := info.Groups[0].Oldest.UnixMilli(); oldest != times[upTo] {
+				t.Errorf("with %d settled the oldest is of %d, want %d", upTo, oldest, times[upTo])
+			}
+		}
+	}
+}

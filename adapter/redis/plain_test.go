@@ -315,3 +315,34 @@ func TestIDsAreKnownToTheShortScriptWhateverTheClockWas(t *testing.T) {
 		})
 	}
 }
+
+func TestManyIDsAreKnownToTheShortScriptWhateverTheClockWas(t *testing.T) {
+	for what, widths := range map[string]int64{"a width before": -1, "now": 0, "a width ahead": 1, "two widths ahead": 2, "three widths ahead": 3} {
+		t.Run(what, func(t *testing.T) {
+			b := clocked(t, widths)
+			for i, ids := range [][]string{{"3", "4", "5"}, {"6", "2", "7"}, {"1", "8"}, {"9", "5"}, {"10", "11"}} {
+				var step port.Batch
+				for _, id := range ids {
+					step.Messages = append(step.Messages, port.Message{Topic: "orders", ID: id})
+				}
+				err := b.Write(t.Context(), step)
+				want := []string{"", "2", "1", "5", ""}[i]
+				dup, known := errors.AsType[*port.DuplicateError](err)
+				if known != (want != "") || known && strings.Join(dup.IDs, " ") != want || err != nil && !known {
+					t.Errorf("write of %v: %v, want %q to be known", ids, err, want)
+				}
+			}
+			stored, err := b.Read(t.Context(), port.Range{Topic: "orders", Max: 100})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			for _, s := range stored {
+				got += s.Message.ID + " "
+			}
+			if got != "1 2 3 4 5 6 7 8 9 10 11 " {
+				t.Errorf("the log is %s", got)
+			}
+		})
+	}
+}
