@@ -47,12 +47,9 @@ func ofMessage(topic string) string {
 	return string([]byte{literal, named}) + strconv.Itoa(len(topic)) + ":" + topic
 }
 
-// together are the IDs and the messages of steps that are all plain and of one topic, as append.lua takes them; nil when they are not, or
-// have an ID twice. Lasting says that the topic remembers the IDs of messages for as long as those of steps.
+// together are the IDs and the messages of steps that are all plain and of one topic, as append.lua takes them; nil when not all are of the
+// first one's topic, or an ID is there twice. Lasting says that the topic remembers the IDs of messages for as long as those of steps.
 func (s *sheet) together(list []*writing, lasting bool) []string {
-	if list[0].topic == "" {
-		return nil
-	}
 	messages := 0
 	for _, w := range list {
 		if w.topic != list[0].topic {
@@ -143,6 +140,9 @@ func (g *gather) target(family, topic string) *target {
 // appendAll writes plain steps by the script that is made for them, and answers them. False: it has done nothing, and they are to be
 // written as all others, because a step or a message is known, the topic is new or full, or a delayed message is due in it.
 func (g *gather) appendAll(ctx context.Context, family string, list []*writing) bool {
+	if list[0].topic == "" {
+		return false
+	}
 	t := g.target(family, list[0].topic)
 	lasting := t.lasting.Load()
 	s := newSheet()
