@@ -144,6 +144,9 @@ func TestTheClusterGoesOnWhileAServerStandsStillAndThatOneTellsNothingOfThePast(
 		for range 50 { // as soon as that server goes on, and before it has heard what it missed
 			wg.Go(func() {
 				values, err := far.Get(ctx, "k")
+				for errors.Is(err, port.ErrUnavailable) { // no answer in time, on a machine that is slow
+					values, err = far.Get(ctx, "k")
+				}
 				if err != nil {
 					t.Errorf("get through a server that was behind: %v", err)
 				} else if got := string(values[0].Bytes); got != want {
