@@ -72,21 +72,25 @@ func (w *writing) detach() {
 	w.batch = b
 }
 
-// over lets go of a step that was answered, and returns the answer. Its memory is used again where all went well: then nobody reads it.
-func (w *writing) over(err error) error {
-	if err == nil && cap(w.room) <= mostKept {
-		clear(w.messages)
-		clear(w.blobs)
-		w.batch, w.own = nil, port.Batch{}
-		writings.Put(w)
+// over lets go of a step that was answered that all is well: nobody reads its memory any more, which is used again.
+func (w *writing) over() {
+	if cap(w.room) > mostKept {
+		return
 	}
-	return err
+	clear(w.messages)
+	clear(w.blobs)
+	w.batch, w.own = nil, port.Batch{}
+	writings.Put(w)
 }
 
 // write makes one step, by itself or with others.
 func (g *gather) write(ctx context.Context, family string, batch *port.Batch) error {
 	w := newWriting(batch)
-	return w.over(g.do(ctx, family, w))
+	answered, err := g.do(ctx, family, w)
+	if answered && err == nil {
+		w.over()
+	}
+	return err
 }
 
 // send runs the script for these steps, and answers each. What was refused as a whole is sent again, each alone.

@@ -33,7 +33,10 @@ func (b *Backend) Acquire(ctx context.Context, want port.Lease, ttl time.Duratio
 		a = &acquiring{done: make(chan error, 1)}
 	}
 	a.want, a.ttl, a.body = want, port.Millis(ttl), leaseBody(&want)
-	err := b.acquiring.do(ctx, port.Family(want.Name), a)
+	answered, err := b.acquiring.do(ctx, port.Family(want.Name), a)
+	if !answered {
+		return port.Lease{}, err
+	}
 	got := a.got
 	if err != nil {
 		return got, err
@@ -351,8 +354,8 @@ func (b *Backend) release(ctx context.Context, l *port.Lease) error {
 		one = &releasing{done: make(chan error, 1)}
 	}
 	one.name, one.nonce, one.token = l.Name, leaseNonce(l.Nonce), leaseToken(l.Token)
-	err := b.releasing.do(ctx, port.Family(l.Name), one)
-	if err == nil {
+	answered, err := b.releasing.do(ctx, port.Family(l.Name), one)
+	if answered && err == nil {
 		releasings.Put(one)
 	}
 	return err

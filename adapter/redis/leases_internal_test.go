@@ -177,6 +177,24 @@ func TestALeaseThatWasTakenToBeSentIsUncertainWhenItsCallerGivesUp(t *testing.T)
 	c.must(c.b.Release(t.Context(), port.Lease{Name: "orders.a", Nonce: "n"})[0])
 }
 
+// The answer to an Acquire whose caller has gone is nobody's: under -race, this tells when it is read all the same.
+func TestACallerThatGivesUpDoesNotReadWhatIsStillBeingAnswered(t *testing.T) {
+	c := newCrowding(t)
+	for range 20 {
+		c.acquiring = &line[*acquiring]{family: "orders", running: mostWriting}
+		c.hold()
+		ctx, cancel := context.WithCancel(t.Context())
+		g := c.acquire(ctx, port.Lease{Name: "orders.a", Owner: "o", Nonce: "n"}, 0)
+		list := c.b.acquiring.take(c.acquiring)
+		c.work.Go(func() { c.b.acquire(t.Context(), "orders", list) })
+		cancel()
+		c.work.Wait()
+		if uncertain := errors.Is(g.err, port.ErrUncertain); uncertain == (g.lease.Token > 0) || g.err != nil && !uncertain {
+			t.Errorf("token %d, %v", g.lease.Token, g.err)
+		}
+	}
+}
+
 func TestAFullMemoryRefusesNewLeasesAndNotThoseThatAreHeld(t *testing.T) {
 	c := newCrowding(t)
 	c.b.acquiring.mu.Lock()

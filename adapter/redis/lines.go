@@ -52,33 +52,33 @@ func (g *lines[E]) open(b *Backend, what string, send func(context.Context, stri
 	g.b, g.what, g.send, g.of = b, what, send, map[string]*line[E]{}
 }
 
-// do runs one errand, by itself or with others.
-func (g *lines[E]) do(ctx context.Context, family string, w E) error {
+// do runs one errand, by itself or with others. Until it is answered, others may read and write what it is made of.
+func (g *lines[E]) do(ctx context.Context, family string, w E) (answered bool, err error) {
 	l, now := g.enter(family, w)
 	if now {
 		l.alone = append(l.alone[:0], w)
 		g.send(ctx, family, l.alone)
 		g.next(l)
-		return <-w.outcome()
+		return true, <-w.outcome()
 	}
 	select {
 	case err := <-w.outcome():
-		return err
+		return true, err
 	case <-ctx.Done():
 	case <-g.b.ctx.Done():
 	}
 	if g.takeBack(l, w) {
-		return g.b.alive(ctx, g.what)
+		return false, g.b.alive(ctx, g.what)
 	}
 	select {
 	case err := <-w.outcome():
-		return err
+		return true, err
 	default:
 	}
 	if g.b.ctx.Err() != nil {
-		return g.b.alive(ctx, g.what)
+		return false, g.b.alive(ctx, g.what)
 	}
-	return fmt.Errorf("redis: %s: %s: %w: %w", g.what, g.b.where, port.ErrUncertain, context.Cause(ctx))
+	return false, fmt.Errorf("redis: %s: %s: %w: %w", g.what, g.b.where, port.ErrUncertain, context.Cause(ctx))
 }
 
 // enter puts w into its family's line, and reports whether it is to be sent at once instead.

@@ -14,7 +14,7 @@ local function try(...)
 end
 local key = KEYS[1]
 try('DEL', key)
-for _, cmd in ipairs({'EXISTS', 'GET', 'HKEYS', 'HLEN', 'HVALS', 'PERSIST', 'PTTL', 'SCARD', 'XLEN', 'ZCARD'}) do try(cmd, key) end
+for _, cmd in ipairs({'EXISTS', 'GET', 'HKEYS', 'HLEN', 'HRANDFIELD', 'HVALS', 'PERSIST', 'PTTL', 'SCARD', 'SMEMBERS', 'XLEN', 'ZCARD'}) do try(cmd, key) end
 for _, cmd in ipairs({'HDEL', 'HEXISTS', 'HGET', 'HMGET', 'SISMEMBER', 'SMISMEMBER', 'SREM', 'ZREM', 'ZSCORE'}) do try(cmd, key, 'f') end
 for _, cmd in ipairs({'XRANGE', 'XREVRANGE'}) do try(cmd, key, '-', '+') end
 for _, cmd in ipairs({'ZCOUNT', 'ZRANGE', 'ZRANGEBYSCORE', 'ZREMRANGEBYRANK'}) do try(cmd, key, '0', '0') end
@@ -30,5 +30,6 @@ for _, cmd in ipairs({'PEXPIRE', 'PEXPIREAT'}) do try(cmd, key, '1000') end
 try('SET', key, '')
 try('PUBLISH', ARGV[1], '')
 try('TIME')
+try('INFO', 'replication')
 try('UNLINK', key)
 return no
