@@ -202,7 +202,7 @@ func TestScriptsThatAreFlushedAndConnectionsThatAreKilledCostNothing(t *testing.
 	stop()
 	wg.Wait()
 	r.eventually("all is settled", func() bool {
-		return r.int("EXISTS", "muster:state:{orders}:g", "muster:loans:{orders}:g", "muster:lent:{orders}:g", "muster:order:{orders}:g") == 0
+		return r.int("EXISTS", "muster:state:{orders}:g", "muster:loans:{orders}:g", "muster:lent:{orders}:g") == 0
 	})
 	var out []string
 	if err := insist(r, "a look", func() error { out = ids(t, b, "orders.out"); return nil }); err != nil {

@@ -75,7 +75,7 @@ func (s space) addSteps(keys []string, family string) []string {
 	return sets(keys, s.prefix+"steps:"+tagged(family))
 }
 
-const topicKeys, groupKeys = 6, 10
+const topicKeys, groupKeys = 6, 9
 
 // addTopic appends a topic's keys: hash, log, delayed messages, known IDs.
 func (s space) addTopic(keys []string, topic string) []string {
@@ -83,10 +83,9 @@ func (s space) addTopic(keys []string, topic string) []string {
 	return sets(append(keys, s.prefix+"topic:"+t, s.prefix+"log:"+t, s.prefix+"later:"+t), s.prefix+"known:"+t)
 }
 
-// addGroup appends a group's keys: hash, states, loans, waiting, bodies of addressed messages, remembered IDs, what was lent as one,
-// and that by its first message.
+// addGroup appends a group's keys: hash, states, loans, waiting, bodies of addressed messages, remembered IDs, what was lent as one.
 func (s space) addGroup(keys []string, topic, group string) []string {
 	g := tagged(topic) + ":" + group
 	keys = append(keys, s.prefix+"group:"+g, s.prefix+"state:"+g, s.prefix+"loans:"+g, s.prefix+"wait:"+g, s.prefix+"own:"+g)
-	return append(sets(keys, s.prefix+"done:"+g), s.prefix+"lent:"+g, s.prefix+"order:"+g)
+	return append(sets(keys, s.prefix+"done:"+g), s.prefix+"lent:"+g)
 }

@@ -27,7 +27,7 @@ func TestWhateverBecomesOfWhatWasLentAsOneEachMessageIsFinishedOnce(t *testing.T
 			m.run()
 			m.outputs()
 			g := "{" + topic + "}:g"
-			if n := r.int("EXISTS", "muster:state:"+g, "muster:loans:"+g, "muster:wait:"+g, "muster:lent:"+g, "muster:order:"+g); n != 0 {
+			if n := r.int("EXISTS", "muster:state:"+g, "muster:loans:"+g, "muster:wait:"+g, "muster:lent:"+g); n != 0 {
 				t.Errorf("%d keys are left of what was lent", n)
 			}
 			for i, err := range b.Inspect(t.Context(), topic) {

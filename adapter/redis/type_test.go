@@ -71,7 +71,6 @@ func TestAKeyThatHoldsAnotherTypeIsNamedAndNothingHappens(t *testing.T) {
 		{"loans:{orders}:g", "zset", "fetch"},
 		{"wait:{orders}:g", "zset", "fetch"},
 		{"lent:{orders}:g", "hash", "fetch"},
-		{"order:{orders}:g", "zset", "fetch"},
 		{"log:{orders}", "stream", "join"},
 		{"known:{orders}:1", "set", "declare"},
 		{"log:{orders}", "stream", "read"},

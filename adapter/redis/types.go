@@ -17,7 +17,7 @@ func typeOf(kind string) string {
 		return "set"
 	case "topic", "fences", "group", "state", "own", "lent", "leases":
 		return "hash"
-	case "later", "loans", "wait", "order":
+	case "later", "loans", "wait":
 		return "zset"
 	case "log":
 		return "stream"

@@ -1,5 +1,5 @@
 -- The most frequent settlements: acknowledgements of messages that were lent as one, with no more to them than new messages to one topic
--- that is there. It writes what settle.lua would, with less to do around it, or answers 0. KEYS: 1-10 the group's, then those of the
+-- that is there. It writes what settle.lua would, with less to do around it, or answers 0. KEYS: 1-9 the group's, then those of the
 -- topic that the messages are for. ARGV: consumer, how long the group remembers, number of loans; the token and the messages of each, as
 -- numbers and ranges (3-7,9); number of IDs, the IDs of what is settled, which may be left out where the group remembers nothing; of the
 -- messages what plain.lua reads.
@@ -36,21 +36,18 @@ for a = 4, from - 3, 2 do
 end
 if width > 0 and known(6, ARGV, from, to) then return 0 end
 local puts = #ARGV > to
-if puts and not plain(11, to + 1) then return 0 end
-if #gone > 0 then
-  redis.call('ZCARD', KEYS[3])
-  if puts then redis.call('ZCARD', KEYS[10]) end
-end
+if puts and not plain(10, to + 1) then return 0 end
+if puts and #gone > 0 then redis.call('ZCARD', KEYS[3]) end
 
 -- Of what is left to do, the first does not need memory, and fails at a key of another type with nothing done.
 if puts then write() end
-if #gone > 0 then redis.call('ZREM', KEYS[10], unpack(gone)) end
+if #gone > 0 then
+  local names = {}
+  for i, token in ipairs(gone) do names[i] = 'f' .. token end
+  redis.call('ZREM', KEYS[3], unpack(names))
+end
 redis.call('HDEL', KEYS[9], '', unpack(gone))
 if #left > 0 then redis.call('HSET', KEYS[9], unpack(left)) end
-if #gone > 0 then
-  for i, token in ipairs(gone) do gone[i] = 'f' .. token end
-  redis.call('ZREM', KEYS[3], unpack(gone))
-end
 if width > 0 then remember(6, width, ARGV, from, to) end
 local rest = (g[2] or 0) - count
 if rest > 0 then redis.call('HSET', KEYS[1], out, rest) else redis.call('HDEL', KEYS[1], out) end

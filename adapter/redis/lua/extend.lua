@@ -38,7 +38,6 @@ else
   redis.call('HLEN', KEYS[2])
 end
 redis.call('ZCARD', KEYS[3])
-redis.call('ZCARD', KEYS[10])
 allow(KEYS[1])
 for r, list in pairs(asked) do
   if #list == r.open and not list.begins then

@@ -15,7 +15,6 @@ if not t.era or not h[1] then finish() return 'lost' end
 redis.call('ZCARD', KEYS[G + 2])
 redis.call('ZCARD', KEYS[G + 3])
 redis.call('HLEN', KEYS[G + 8])
-redis.call('ZCARD', KEYS[G + 9])
 allow(KEYS[G])
 local width = memory(G, tonumber(h[4]), tonumber(ARGV[5]))
 local token = text(h[1] + 1)
@@ -154,7 +153,6 @@ if count > 0 then
   if fresh > 0 then
     local lastms, lastn = parts(last)
     redis.call('HSET', KEYS[G + 8], token, consumer .. ' ' .. fresh .. ' ' .. head .. lastms .. ' ' .. lastn .. ' ' .. string.char(unpack(bits)))
-    redis.call('ZADD', KEYS[G + 9], text(first), token)
     loans[#loans + 1], loans[#loans + 2] = deadline, 'f' .. token
   end
   all('HSET', S, states)

@@ -1,6 +1,6 @@
 -- A group. Its keys stand in a row from `at` on: hash, states, loans by deadline, waiting messages by due time, bodies of
--- addressed messages, three sets of remembered IDs, what was lent as one, and that by its first message. A message is named by its n,
--- an addressed one by p and a number.
+-- addressed messages, three sets of remembered IDs, and what was lent as one. A message is named by its n, an addressed one by p and a
+-- number.
 --
 -- What a fetch hands out for the first time is lent as one: a record by the fetch's token, which stands for the loan, is
 -- <consumer> <open> <first ms> <first n> <last ms> <last n> <bits>: of the messages from the first to the last those are on loan whose
@@ -70,17 +70,19 @@ local function put(r)
   if r.open == 0 then
     redis.call('HDEL', KEYS[r.at + 8], r.token)
     redis.call('ZREM', KEYS[r.at + 2], 'f' .. r.token)
-    redis.call('ZREM', KEYS[r.at + 9], r.token)
     return
   end
   local head = table.concat({r.consumer, text(r.open), r.ms, text(r.n), r.lastms, text(r.last), ''}, ' ')
   redis.call('HSET', KEYS[r.at + 8], r.token, head .. string.char(unpack(r.bits)))
 end
 
--- The record that holds the oldest messages of those that were lent as one, or nil.
+-- The record that holds the oldest messages of those that were lent as one, or nil: tokens grow as the place of the group does.
 local function oldestRecord(at)
-  local token = redis.call('ZRANGE', KEYS[at + 9], 0, 0)[1]
-  return token and record(at, token) or nil
+  local oldest
+  for _, token in ipairs(redis.call('HKEYS', KEYS[at + 8])) do
+    if not oldest or tonumber(token) < tonumber(oldest) then oldest = token end
+  end
+  return oldest and record(at, oldest) or nil
 end
 
 local function lent(at, consumer, by)

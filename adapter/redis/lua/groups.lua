@@ -1,4 +1,4 @@
--- Whether the groups whose keys were given, 10 keys each from 8 on and by name from ARGV[from] on, are all the topic has.
+-- Whether the groups whose keys were given, 9 keys each from 8 on and by name from ARGV[from] on, are all the topic has.
 local function complete(from)
   local count = 0
   for _, field in ipairs(redis.call('HKEYS', KEYS[2])) do

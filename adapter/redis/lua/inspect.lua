@@ -1,4 +1,4 @@
--- Tells what a topic holds. KEYS: 1 topics, 2 the topic, then its groups from 8 on, 10 keys each. ARGV: the groups' names.
+-- Tells what a topic holds. KEYS: 1 topics, 2 the topic, then its groups from 8 on, 9 keys each. ARGV: the groups' names.
 -- Answers 'none', or {age, count, size, window, era, first id, last id, length, delayed, then for each group
 -- {lag, loaned, delayed, ms of the oldest or '', consumers ...}, or 0 where it is gone}.
 
@@ -96,6 +96,6 @@ local out = {
   text(t.age), text(t.count), text(t.size), text(t.window), t.era, idAt('XRANGE', '-', '+'), idAt('XREVRANGE', '+', '-'),
   t.len, redis.call('ZCARD', KEYS[4]),
 }
-for i = 1, #ARGV do out[#out + 1] = group(10 * i - 2) end
+for i = 1, #ARGV do out[#out + 1] = group(9 * i - 1) end
 finish()
 return out

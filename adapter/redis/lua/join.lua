@@ -18,7 +18,7 @@ elseif ARGV[2] == 'latest' then
 end
 redis.call('SCARD', KEYS[1])
 -- What an earlier group left behind, when its hash was evicted or deleted, is not taken over.
-for i = 9, 17 do redis.call('UNLINK', KEYS[i]) end
+for i = 9, 16 do redis.call('UNLINK', KEYS[i]) end
 create(t)
 -- Tokens begin at the time, so those of an earlier group of that name are not met again.
 redis.call('HSET', KEYS[8], 'token', text(micros), 'ms', ms, 'n', n, 'floor', n, 'own', '0', 'remember', text(asked))

@@ -7,7 +7,7 @@
 -- Answers as fetch.lua, but in packs what lies in packs; where messages are handed out, the time until it is worth to look again is -2
 -- unless the channel is registered.
 
-local t = redis.call('HMGET', KEYS[1], 'era', 'drops', 'due', 'ms', 'n', 'max', 'waiters', 'gaps')
+local t = redis.call('HMGET', KEYS[1], 'era', 'drops', 'due', 'ms', 'n', 'max', 'waiters', 'gaps', 'plain')
 local g = redis.call('HMGET', KEYS[3], 'token', 'ms', 'n', 'remember', 'c:' .. ARGV[1])
 if not t[1] or not g[1] then return 0 end
 local width, limit, channel = tonumber(g[4]), math.min(tonumber(ARGV[3]), 500), ARGV[6]
@@ -86,7 +86,6 @@ if most > 0 then
     end
   end
 end
-redis.call('ZCARD', KEYS[12])
 
 -- What is taken off makes room: the first write is one that a full memory does not stop. It meets a key of another type, too.
 redis.call('HDEL', KEYS[11], '')
@@ -95,7 +94,6 @@ if count > 0 then
   if count % 8 > 0 then record[7] = record[7] .. string.char(2 ^ (count % 8) - 1) end
   redis.call('HSET', KEYS[11], token, table.concat(record, ' '))
   redis.call('HSET', KEYS[3], 'token', token, 'ms', ms, 'n', n, 'c:' .. ARGV[1], (g[5] or 0) + count)
-  redis.call('ZADD', KEYS[12], first, token)
   redis.call('ZADD', KEYS[5], out[2], 'f' .. token)
   if not due or deadline < due then due = deadline end
   if n ~= t[5] or ARGV[7] ~= '1' then channel = '' end
@@ -106,6 +104,8 @@ out[5] = count
 out[6] = table.concat({ms, n, t[4] or '0', t[5] or '0', t[2] or '0', t[6] or '0'}, ' ')
 local waiters = t[7] or ''
 if channel ~= '' and not string.find(' ' .. waiters .. ' ', ' ' .. channel .. ' ', 1, true) then
-  redis.call('HSET', KEYS[1], 'waiters', waiters == '' and channel or waiters .. ' ' .. channel, 'plain', '')
+  local record = t[9] or ''
+  if record ~= '' and string.sub(record, -1) ~= 'w' then record = record .. 'w' end
+  redis.call('HSET', KEYS[1], 'waiters', waiters == '' and channel or waiters .. ' ' .. channel, 'plain', record)
 end
 return out

@@ -3,16 +3,19 @@
 -- memory, or with another type under the key, refuses, unless it makes room.
 --
 -- A topic's field plain is what its other fields were when messages were last written here: ms, n, bytes, max, window, due, and the
--- width of the window in which their IDs were remembered. One field is read and parsed in less than half the time of many. All else that
--- changes one of them or the sets of known IDs, or has somebody wait, makes it empty. It is not written where the topic has a limit, nor where
+-- width of the window in which their IDs were remembered, with n behind it where there was no set of the width before: nothing is added to that
+-- while the width lasts. One field is read and parsed in less than half the time of many. All else that changes one of them or the sets of known IDs
+-- makes it empty. Where somebody waits it is empty, or w stands at its end. It is not written where the topic has a limit, nor where
 -- the set behind that of the current width exists. All numbers have few enough digits for Lua's own formatting.
 --
 -- So the set of its width is the newest as long as it is there. While that set has more than one width to live, its width is the current one:
 -- then its end is set, the third set's has passed, and the time is what is missing to its end.
-local first, ids, last, ms, n, bytes, tail, longest, window, due, width, current, base, count, size, waiters
+local first, ids, last, ms, n, bytes, tail, longest, window, due, width, none, current, base, count, size, waiters
 
 local function recorded(record)
-  ms, n, bytes, tail, longest, window, due, width = string.match(record, '^(%d+) (%d+) (%-?%d+)( (%d+) (%-?%d+) (%d+) (%d+))$')
+  ms, n, bytes, tail, longest, window, due, width, none, waiters =
+    string.match(record, '^(%d+) (%d+) (%-?%d+)( (%d+) (%-?%d+) (%d+) (%d+)(n?))(w?)$')
+  if waiters == 'w' then waiters = redis.call('HGET', KEYS[first], 'waiters') end
   ms, n, longest, window, width = tonumber(ms), tonumber(n), tonumber(longest), tonumber(window), tonumber(width)
   if window > 0 then
     local left = redis.call('PTTL', KEYS[first + 3 + width % 3])
@@ -52,7 +55,7 @@ local function plain(at, head)
   if window <= 0 then return true end
   if ARGV[head + 3] ~= ARGV[head] then return false end
   if not current then return not known(first + 3, ARGV, ids, last) end
-  return not inside(KEYS[first + 3 + width % 3], ARGV, ids, last) and not older(KEYS[first + 3 + (width + 2) % 3], ARGV, ids, last)
+  return not inside(KEYS[first + 3 + width % 3], ARGV, ids, last) and (none == 'n' or not older(KEYS[first + 3 + (width + 2) % 3], ARGV, ids, last))
 end
 
 -- Writes what plain was asked about.
@@ -68,14 +71,15 @@ local function write()
   end
   local record, sum = '', bytes .. ''
   if window <= 0 then
-    width = 0
+    width, none = 0, ''
   elseif not current then
     width, tail = math.floor(now / window), nil
+    none = redis.call('EXISTS', KEYS[first + 3 + (width + 2) % 3]) == 0 and 'n' or ''
     if redis.call('EXISTS', KEYS[first + 3 + (width + 1) % 3]) == 1 then width = nil end
   end
   if width and not count then
     if not tail then
-      tail = ' ' .. longest .. ' ' .. window .. ' ' .. due .. ' ' .. width
+      tail = ' ' .. longest .. ' ' .. window .. ' ' .. due .. ' ' .. width .. none
       redis.call('HSET', KEYS[first], 'max', longest .. '')
     end
     record = stamp .. ' ' .. final .. ' ' .. sum .. tail

@@ -56,7 +56,6 @@ if grows then demand(KEYS[8]) else allow(KEYS[G]) end
 -- Every key that may be written is looked at: none is of another type.
 redis.call('ZCARD', KEYS[G + 2])
 redis.call('HLEN', KEYS[G + 4])
-redis.call('ZCARD', KEYS[G + 9])
 local width = memory(G, tonumber(h[2]), tonumber(ARGV[2]))
 local past = width > 0 and knownOf(G + 5, ARGV, 4 + 3 * k, 3 + 4 * k) or {}
 if waits then

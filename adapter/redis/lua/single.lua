@@ -5,7 +5,8 @@ repeat
   local head = 3 + steps
   local record = call('HGET', hash, 'plain')
   if not record or record == '' then break end
-  local ms, n, bytes, tail, longest, window, due, width = string.match(record, '^(%d+) (%d+) (%-?%d+)( (%d+) (%-?%d+) (%d+) (%d+))$')
+  local ms, n, bytes, tail, longest, window, due, width, none, waited =
+    string.match(record, '^(%d+) (%d+) (%-?%d+)( (%d+) (%-?%d+) (%d+) (%d+)(n?))(w?)$')
   local alone, now, set, old, id, size, sum, known = #ARGV == head, nil, nil, nil, nil, nil, nil, false
   window = window + 0
   if due ~= '0' or ARGV[2] == '1' and window < STEP_WINDOW then break end
@@ -26,12 +27,12 @@ repeat
     if left <= window or left > 2 * window then break end
     now = (width + 2) * window - left
     if alone then
-      known = call('SISMEMBER', set, id) == 1 or call('SISMEMBER', old, id) == 1
+      known = none == '' and call('SISMEMBER', old, id) == 1
     elseif ARGV[head + 3] ~= ARGV[head] then
       break
     else
       for _, is in ipairs(call('SMISMEMBER', set, unpack(ARGV, head + 4, last))) do known = known or is == 1 end
-      if call('EXISTS', old) == 1 then
+      if none == '' and call('EXISTS', old) == 1 then
         for _, is in ipairs(call('SMISMEMBER', old, unpack(ARGV, head + 4, last))) do known = known or is == 1 end
       end
     end
@@ -52,22 +53,33 @@ repeat
   if known then break end
   if now > ms + 0 then ms = now .. '' end
   n = n + 0
-  for i = last + 1, #ARGV do
-    local form, hi, lo = string.byte(ARGV[i], 1, 3)
-    n = n + (form == 2 and hi * 256 + lo or 1)
-    call('XADD', KEYS[7], ms .. '-' .. n, 'm', ARGV[i])
+  if alone and set then
+    -- Whether it is known is told by adding it; where its message is refused then, it is not.
+    if call('SADD', set, id) == 0 then break end
+    n = n + 1
+    local added = redis.pcall('XADD', KEYS[7], ms .. '-' .. n, 'm', ARGV[head])
+    if type(added) == 'table' then
+      call('SREM', set, id)
+      return added
+    end
+  else
+    for i = last + 1, #ARGV do
+      local form, hi, lo = string.byte(ARGV[i], 1, 3)
+      n = n + (form == 2 and hi * 256 + lo or 1)
+      call('XADD', KEYS[7], ms .. '-' .. n, 'm', ARGV[i])
+    end
   end
   n, bytes = n .. '', bytes + sum .. ''
   call('HSET', hash, 'ms', ms, 'n', n, 'bytes', bytes, 'plain', ms .. ' ' .. n .. ' ' .. bytes .. tail)
-  if alone and set then
-    call('SADD', set, id)
-  elseif set then
-    call('SADD', set, unpack(ARGV, head + 4, last))
-  end
+  if set and not alone then call('SADD', set, unpack(ARGV, head + 4, last)) end
   if steps > 0 then
     local at = math.floor(now / STEP_WINDOW)
     call('SADD', KEYS[3 + at % 3], unpack(ARGV, 3, 2 + steps))
     call('PEXPIREAT', KEYS[3 + at % 3], (at + 2) * STEP_WINDOW .. '')
+  end
+  if waited == 'w' then
+    for channel in string.gmatch(call('HGET', hash, 'waiters') or '', '%S+') do redis.pcall('PUBLISH', channel, hash) end
+    call('HDEL', hash, 'waiters')
   end
   do return window < STEP_WINDOW and 2 or 1 end
 until true

@@ -31,14 +31,12 @@ if width > 0 then
   end
 end
 redis.call('HLEN', KEYS[11])
-redis.call('ZCARD', KEYS[12])
 
 -- What is taken off makes room: the first write is one that a full memory does not stop.
 redis.call('HDEL', KEYS[3], '')
 local token, deadline = string.format('%.0f', g[1] + 1), string.format('%.0f', now + ARGV[2])
 redis.call('HSET', KEYS[3], 'token', token, 'ms', ARGV[10], 'n', ARGV[11])
 redis.call('HSET', KEYS[11], token, table.concat({ARGV[1], ARGV[12], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[13]}, ' '))
-redis.call('ZADD', KEYS[12], ARGV[9], token)
 redis.call('ZADD', KEYS[5], deadline, 'f' .. token)
 redis.call('HINCRBY', KEYS[3], 'c:' .. ARGV[1], ARGV[12])
 return {token, deadline, t[4], t[5], t[6]}

@@ -169,7 +169,9 @@ local function await(t, channel)
   if t.news then wake(t) t.news = false end
   if channel == '' or string.find(' ' .. t.waiters .. ' ', ' ' .. channel .. ' ', 1, true) then return end
   allow(KEYS[t.at])
-  redis.call('HSET', KEYS[t.at], 'waiters', t.waiters == '' and channel or t.waiters .. ' ' .. channel, 'plain', '')
+  local record = redis.call('HGET', KEYS[t.at], 'plain') or ''
+  if record ~= '' and string.sub(record, -1) ~= 'w' then record = record .. 'w' end
+  redis.call('HSET', KEYS[t.at], 'waiters', t.waiters == '' and channel or t.waiters .. ' ' .. channel, 'plain', record)
   if not t.era then redis.call('PEXPIRE', KEYS[t.at], 60000) end
 end
 

@@ -1,5 +1,5 @@
 -- Removes the oldest entries that are over a limit and that no group needs. KEYS: 1 topics, 2 the topic, then its groups from 8 on,
--- 10 keys each. ARGV: the groups' names. Answers {1 when there may be more, 1 when a group keeps what is over a limit, that group when
+-- 9 keys each. ARGV: the groups' names. Answers {1 when there may be more, 1 when a group keeps what is over a limit, that group when
 -- nobody has a message of it on loan, or ''}; 'changed' when the groups are others.
 
 local t = topic(2)
@@ -7,7 +7,7 @@ if not t.era then return {0, 0, ''} end
 if not complete(1) then finish() return 'changed' end
 local low, by = t.n + 1, nil
 for i = 1, #ARGV do
-  local n = floor(10 * i - 2)
+  local n = floor(9 * i - 1)
   if n < low then low, by = n, i end
 end
 
