@@ -145,7 +145,10 @@ func (m *musterFlow) Move(n int) error {
 	return errors.Join(err, <-done)
 }
 
-type musterWorkers struct{ *muster }
+type musterWorkers struct {
+	*muster
+	rest func()
+}
 
 func (m *musterWorkers) Prepare(n int) error { return m.fill(musterTopic, n) }
 
@@ -156,7 +159,7 @@ func (m *musterWorkers) Move(n int) error {
 	g := m.group()
 	g.Workers = 64
 	return m.topic(musterTopic).Subscribe(ctx, m.b, g, func(context.Context, bus.Message[[]byte]) error {
-		time.Sleep(time.Millisecond)
+		m.rest()
 		if handled.Add(1) == int64(n) {
 			stop()
 		}

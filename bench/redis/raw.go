@@ -226,7 +226,10 @@ func (r *rawFlow) Move(n int) error {
 }
 
 // rawWorkers has 64 workers of 1 ms, and acknowledges what gathers meanwhile.
-type rawWorkers struct{ *raw }
+type rawWorkers struct {
+	*raw
+	rest func()
+}
 
 func (r *rawWorkers) Prepare(n int) error { return r.fill(rawStream, n) }
 
@@ -236,7 +239,7 @@ func (r *rawWorkers) Move(n int) error {
 	for range 64 {
 		workers.Go(func() {
 			for id := range work {
-				time.Sleep(time.Millisecond)
+				r.rest()
 				acks <- id
 			}
 		})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/musterhq/muster/bench"
 )
@@ -66,10 +67,8 @@ func (f *field) suites() []suite {
 			{Name: "muster", Work: 50_000, Open: f.muster(full, func(m *muster) bench.Contest { return &musterFlow{m, 64} }, musterTopic)},
 			{Name: "muster-plain", Work: 50_000, Open: f.muster(plain, func(m *muster) bench.Contest { return &musterFlow{m, 64} }, musterTopic)},
 		}},
-		{"workers", "64 workers of 1 ms", []string{"rueidis-tuned"}, []bench.Contender{
-			{Name: "rueidis-tuned", Work: 40_000, Open: f.raw(true, func(r *raw) bench.Contest { return &rawWorkers{r} }, rawStream)},
-			{Name: "muster", Work: 40_000, Open: f.muster(full, func(m *muster) bench.Contest { return &musterWorkers{m} }, musterTopic)},
-		}},
+		{"workers", "64 workers of 1 ms", []string{"rueidis-tuned"}, f.workers(exactly)},
+		{"workers-sleep", "64 workers that sleep for 1 ms", []string{"rueidis-tuned"}, f.workers(func() { time.Sleep(time.Millisecond) })},
 		{"hop", "read, emit, acknowledge", []string{"rueidis-script", "rueidis-pipelined", "watermill"}, f.hops(1)},
 		{"chain", "read, emit, acknowledge five times, in hops", []string{"rueidis-script", "rueidis-pipelined", "watermill"}, f.hops(5)},
 		{"get", "64 callers get a value", []string{"rueidis-tuned"}, f.stores(100_000, store.get)},
@@ -80,6 +79,14 @@ func (f *field) suites() []suite {
 		{"once-storm", "32 callers ask for the same at once, which takes 5 ms", []string{"rueidis-tuned"}, f.onces(100, func(a asked) bench.Contest { return &onceStorms{asked: a} })},
 		{"lock", "one caller locks and unlocks", []string{"rueidis-tuned", "rueidis-simple", "redsync"}, f.locks(1, 5_000)},
 		{"lock64", "64 callers lock and unlock, each a lock of its own", []string{"rueidis-tuned", "rueidis-simple", "redsync"}, f.locks(64, 20_000)},
+	}
+}
+
+// workers are the contenders with 64 workers, each of which rests for 1 ms with each message.
+func (f *field) workers(rest func()) []bench.Contender {
+	return []bench.Contender{
+		{Name: "rueidis-tuned", Work: 40_000, Open: f.raw(true, func(r *raw) bench.Contest { return &rawWorkers{r, rest} }, rawStream)},
+		{Name: "muster", Work: 40_000, Open: f.muster(full, func(m *muster) bench.Contest { return &musterWorkers{m, rest} }, musterTopic)},
 	}
 }
 
