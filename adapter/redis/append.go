@@ -168,6 +168,9 @@ func (g *gather) appendAll(ctx context.Context, family string, list []*writing) 
 	if err != nil && len(list) > 1 && refusedWhole(err) {
 		return false
 	}
+	if err == nil {
+		g.b.janitor.know(list[0].topic)
+	}
 	for _, w := range list {
 		if err == nil {
 			g.b.counts.written.Add(int64(len(w.blobs)))

@@ -137,6 +137,9 @@ func (g *gather) send(ctx context.Context, family string, list []*writing) {
 			w.done <- fmt.Errorf("redis: write: %w", err)
 			continue
 		}
+		for i := range w.batch.Messages {
+			g.b.janitor.know(w.batch.Messages[i].Topic)
+		}
 		w.done <- nil
 	}
 }

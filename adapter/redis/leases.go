@@ -25,7 +25,7 @@ func (b *Backend) Acquire(ctx context.Context, want port.Lease, ttl time.Duratio
 		return port.Lease{}, fmt.Errorf("redis: acquire: %w", err)
 	}
 	what := "acquire lease " + want.Name
-	if err := b.register(ctx, what, want.Name); err != nil {
+	if err := b.register(ctx, what, port.Family(want.Name)); err != nil {
 		return port.Lease{}, err
 	}
 	a, ok := acquirings.Get().(*acquiring)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/musterhq/muster/port"
 )
@@ -28,6 +29,7 @@ type lines[E errand] struct {
 	b    *Backend
 	what string                                             // for error messages
 	send func(ctx context.Context, family string, list []E) // runs the script, and answers each
+	busy atomic.Int32                                       // how many are under way: most of those who come then will wait
 	mu   sync.Mutex
 	of   map[string]*line[E] // by family; none where nothing is under way
 	idle *line[E]            // memory for the next
@@ -83,21 +85,25 @@ func (g *lines[E]) do(ctx context.Context, family string, w E) (answered bool, e
 
 // enter puts w into its family's line, and reports whether it is to be sent at once instead.
 func (g *lines[E]) enter(family string, w E) (l *line[E], now bool) {
+	detached := g.busy.Load() > 0
+	if detached {
+		w.detach()
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.line(family).running > 0 {
-		g.mu.Unlock()
-		w.detach()
-		g.mu.Lock()
-	}
 	l = g.line(family)
 	if l.running == 0 {
 		l.running++
+		g.busy.Add(1)
 		return l, true
+	}
+	if !detached {
+		w.detach()
 	}
 	l.waiting = append(l.waiting, w)
 	if l.running < mostWriting {
 		l.running++
+		g.busy.Add(1)
 		g.b.begin(func() { g.work(l) })
 	}
 	return l, false
@@ -160,6 +166,7 @@ func (g *lines[E]) take(l *line[E]) []E {
 		n++
 	}
 	if n == 0 {
+		g.busy.Add(-1)
 		if l.running--; l.running == 0 {
 			delete(g.of, l.family)
 			clear(l.alone)

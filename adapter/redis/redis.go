@@ -165,8 +165,7 @@ func (b *Backend) begin(fn func()) {
 }
 
 // register notes a family where lists begin, once for each backend and again after a connection broke.
-func (b *Backend) register(ctx context.Context, what, name string) error {
-	family := port.Family(name)
+func (b *Backend) register(ctx context.Context, what, family string) error {
 	b.facts.RLock()
 	done, known := b.families[family], b.known
 	b.facts.RUnlock()

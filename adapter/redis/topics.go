@@ -29,7 +29,7 @@ func (b *Backend) Declare(ctx context.Context, t port.Topic) error {
 	if same {
 		return nil
 	}
-	if err := b.register(ctx, what, t.Name); err != nil {
+	if err := b.register(ctx, what, port.Family(t.Name)); err != nil {
 		return err
 	}
 	args := []string{limit(most(t.MaxAge)), limit(t.MaxCount), limit(t.MaxBytes), limit(most(t.Window)), ofMessage(t.Name)}
@@ -82,7 +82,7 @@ func (b *Backend) Join(ctx context.Context, g port.Group) error {
 	if !ok {
 		return fmt.Errorf("redis: %s: from %q is no offset of this topic: %w", what, g.From, port.ErrGap)
 	}
-	if err := b.register(ctx, what, g.Topic); err != nil {
+	if err := b.register(ctx, what, port.Family(g.Topic)); err != nil {
 		return err
 	}
 	args := []string{g.Name, from, p.era, p.ms, p.n, number(port.Millis(g.Remember))}

@@ -32,11 +32,11 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 	if !ok {
 		return nil // nothing to do
 	}
-	if err := b.register(ctx, "write", name); err != nil {
+	family := port.Family(name)
+	if err := b.register(ctx, "write", family); err != nil {
 		return err
 	}
-	family := port.Family(name)
-	err = b.write(ctx, family, &batch)
+	err = b.gather.write(ctx, family, &batch)
 	for range mostTrims {
 		full, ok := errors.AsType[*fullError](err)
 		if !ok {
@@ -45,19 +45,9 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 		if kept, e := b.trim(ctx, full.topic); e != nil || kept {
 			return errors.Join(err, e)
 		}
-		err = b.write(ctx, family, &batch)
+		err = b.gather.write(ctx, family, &batch)
 	}
 	return err
-}
-
-func (b *Backend) write(ctx context.Context, family string, batch *port.Batch) error {
-	if err := b.gather.write(ctx, family, batch); err != nil {
-		return err
-	}
-	for i := range batch.Messages {
-		b.janitor.know(batch.Messages[i].Topic)
-	}
-	return nil
 }
 
 // weight is how many bytes of bodies and values a step carries.
