@@ -134,7 +134,6 @@ func (c Config) options(b *Backend) (rueidis.ClientOption, error) {
 	o.ForceSingleClient = len(o.InitAddress) == 1
 	o.DisableCache = true
 	o.DisableRetry = true // who repeats is the caller's decision: an error says whether it is safe
-	o.MaxFlushDelay = 20 * time.Microsecond
 	o.Dialer.Timeout = c.timeout()
 	o.Dialer.KeepAlive = max(c.timeout(), time.Second) // and how often an idle connection is asked whether it lives
 	o.ConnWriteTimeout = c.timeout()

@@ -59,6 +59,9 @@ func (b *Backend) fail(ctx context.Context, what string, err error, writes bool)
 	if b.ctx.Err() != nil {
 		return fmt.Errorf("%s%w", what, port.ErrClosed)
 	}
+	if errors.Is(err, errUnsent) {
+		return fmt.Errorf("%s%w", what, context.Cause(ctx))
+	}
 	if answer, ok := rueidis.IsRedisErr(err); ok {
 		return fmt.Errorf("%s%s: %w", what, b.where, refused(answer.Error(), writes))
 	}

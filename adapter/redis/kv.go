@@ -34,7 +34,7 @@ func (b *Backend) Get(ctx context.Context, keys ...string) ([]port.Value, error)
 	values := make([]port.Value, len(keys))
 	if len(keys) == 1 {
 		values[0].Key = keys[0]
-		return values, b.value(ctx, &values[0], b.client.Do(ctx, b.client.B().Get().Key(b.space.key(keys[0])).Build()))
+		return values, b.value(ctx, &values[0], b.pipeline.do(ctx, keys[0], b.client.B().Get().Key(b.space.key(keys[0])).Build()))
 	}
 	ask := make([]rueidis.Completed, len(keys))
 	for i, k := range keys {
@@ -76,7 +76,7 @@ func (b *Backend) GetTTL(ctx context.Context, keys ...string) ([]port.Value, err
 		for k, i := range part {
 			names[k] = b.space.key(keys[i])
 		}
-		m, err := b.run(ctx, "get with time to live", b.scripts.get, names, nil)
+		m, err := b.runPiped(ctx, "get with time to live", keys[part[0]], b.scripts.get, names, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -159,7 +159,7 @@ func plain(c *port.Change) bool { return c.If == port.Always && c.Fence.IsZero()
 // plain makes changes, and tells how many were made before one failed; one behind it may have been made too.
 func (b *Backend) plain(ctx context.Context, changes []port.Change, out []port.Applied) (done int, err error) {
 	if len(changes) == 1 {
-		return 0, b.applied(ctx, &changes[0], &out[0], b.client.Do(ctx, b.command(&changes[0])))
+		return 0, b.applied(ctx, &changes[0], &out[0], b.pipeline.do(ctx, changes[0].Key, b.command(&changes[0])))
 	}
 	commands := make([]rueidis.Completed, len(changes))
 	for i := range changes {
@@ -180,7 +180,7 @@ func (b *Backend) command(c *port.Change) rueidis.Completed {
 	if c.Delete {
 		return b.client.B().Del().Key(key).Build()
 	}
-	set := b.client.B().Set().Key(key).Value(rueidis.BinaryString(c.Value))
+	set := b.client.B().Set().Key(key).Value(string(c.Value))
 	switch c.TTL {
 	case 0:
 		return set.Build()
@@ -212,11 +212,11 @@ func (b *Backend) change(ctx context.Context, c *port.Change, a *port.Applied) e
 	}
 	keys := []string{b.space.key(c.Key), b.space.fences(port.Family(c.Key))}
 	args := []string{
-		flag(c.Delete), rueidis.BinaryString(c.Value), strconv.Itoa(int(c.If)), rueidis.BinaryString(c.Old), ttl(c.TTL),
+		flag(c.Delete), string(c.Value), strconv.Itoa(int(c.If)), string(c.Old), ttl(c.TTL),
 		c.Fence.Name, strconv.FormatUint(c.Fence.Token, 10),
 	}
 	a.Was.Key = c.Key
-	m, err := b.run(ctx, "change key "+strconv.Quote(c.Key), b.scripts.change, keys, args)
+	m, err := b.runPiped(ctx, "change key "+strconv.Quote(c.Key), c.Key, b.scripts.change, keys, args)
 	if err != nil {
 		return b.alone(a, err)
 	}
@@ -252,12 +252,12 @@ func (b *Backend) alone(a *port.Applied, err error) error {
 // claim sets what is absent, or tells what is there, in one command.
 func (b *Backend) claim(ctx context.Context, c *port.Change, a *port.Applied) error {
 	a.Was.Key = c.Key
-	set := b.client.B().Set().Key(b.space.key(c.Key)).Value(rueidis.BinaryString(c.Value)).Nx().Get()
+	set := b.client.B().Set().Key(b.space.key(c.Key)).Value(string(c.Value)).Nx().Get()
 	command := set.Build
 	if c.TTL != 0 {
 		command = set.PxMilliseconds(port.Millis(c.TTL)).Build
 	}
-	m, err := b.client.Do(ctx, command()).ToMessage()
+	m, err := b.pipeline.do(ctx, c.Key, command()).ToMessage()
 	switch {
 	case m.IsNil():
 		a.Done = true
@@ -280,7 +280,7 @@ func (b *Backend) Add(ctx context.Context, key string, delta int64, life time.Du
 	if err := port.CheckTTL(b.caps, what, life, true); err != nil {
 		return 0, fmt.Errorf("redis: %w", err)
 	}
-	m, err := b.run(ctx, what, b.scripts.add, []string{b.space.key(key)}, []string{number(delta), ttl(life)})
+	m, err := b.runPiped(ctx, what, key, b.scripts.add, []string{b.space.key(key)}, []string{number(delta), ttl(life)})
 	if err != nil {
 		for _, sign := range []string{"not an integer", "would overflow"} {
 			if strings.Contains(err.Error(), sign) {

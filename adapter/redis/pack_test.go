@@ -102,7 +102,7 @@ func newTwins(t *testing.T, s *testserver.Server, seed uint64) *twins {
 		w.g[i] = port.Group{Topic: w.topic, Name: "g", Consumer: "c", Loan: time.Hour, Remember: time.Hour}
 		w.must(w.both[i].Join(t.Context(), w.g[i]))
 	}
-	no := script{rueidis.NewLuaScript("return 0"), false}
+	no := script{lua: rueidis.NewLuaScript("return 0")}
 	w.both[1].scripts.append, w.both[1].scripts.ack, w.both[1].scripts.emit, w.both[1].scripts.pick, w.both[1].scripts.take = no, no, no, no, no
 	return w
 }

@@ -162,7 +162,7 @@ func serverTime(t *testing.T, b *Backend) int64 {
 func TestTheShortScriptLeavesWhatTheLongOneDoes(t *testing.T) {
 	s := testserver.Redis(t, testserver.RedisConfig{})
 	short, long := namesake(t, s, "short"), namesake(t, s, "long")
-	long.scripts.append = script{rueidis.NewLuaScript("return 0"), false}
+	long.scripts.append = script{lua: rueidis.NewLuaScript("return 0")}
 	message := func(topic, id, body string) port.Message {
 		return port.Message{Topic: topic, ID: id, Body: []byte(body)}
 	}

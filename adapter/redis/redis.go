@@ -31,6 +31,7 @@ type Backend struct {
 	hub        *hub
 	janitor    *janitor
 	gather     *gather
+	pipeline   pipeline
 	acquiring  lines[*acquiring]
 	releasing  lines[*releasing]
 	ahead      ahead
@@ -71,6 +72,7 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	b.hub = newHub(b)
 	b.janitor = newJanitor(b)
 	b.gather = newGather(b)
+	b.pipeline = pipeline{b: b, of: map[string]*way{}}
 	b.acquiring.open(b, "acquire", b.acquire)
 	b.releasing.open(b, "release", b.giveBack)
 	if b.client == nil {

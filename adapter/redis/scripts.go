@@ -2,7 +2,9 @@ package redis
 
 import (
 	"context"
+	"crypto/sha1"
 	"embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -19,6 +21,7 @@ var lua embed.FS
 // it runs.
 type script struct {
 	lua   *rueidis.Lua
+	sha   string // by which a server that knows the text runs it
 	reads bool // it changes nothing that a caller could see, so that nothing is uncertain when its answer is lost
 }
 
@@ -71,7 +74,8 @@ func load() (s scripts, err error) {
 			b.Write(text)
 			b.WriteByte('\n')
 		}
-		*l.into = script{rueidis.NewLuaScript(b.String()), l.reads}
+		sum := sha1.Sum([]byte(b.String()))
+		*l.into = script{rueidis.NewLuaScript(b.String()), hex.EncodeToString(sum[:]), l.reads}
 	}
 	return s, nil
 }
@@ -81,7 +85,24 @@ func (b *Backend) run(ctx context.Context, what string, s script, keys, args []s
 	if err := b.alive(ctx, what); err != nil {
 		return rueidis.RedisMessage{}, err
 	}
-	m, err := s.lua.Exec(ctx, b.client, keys, args).ToMessage()
+	return b.ran(ctx, what, s, keys, s.lua.Exec(ctx, b.client, keys, args))
+}
+
+// runPiped is run by the pipeline. Key is the one, or one of those, that the script is about.
+func (b *Backend) runPiped(ctx context.Context, what, key string, s script, keys, args []string) (rueidis.RedisMessage, error) {
+	if err := b.alive(ctx, what); err != nil {
+		return rueidis.RedisMessage{}, err
+	}
+	r := b.pipeline.do(ctx, key, b.client.B().Evalsha().Sha1(s.sha).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build())
+	if answer, ok := rueidis.IsRedisErr(r.Error()); ok && answer.IsNoScript() {
+		return b.run(ctx, what, s, keys, args)
+	}
+	return b.ran(ctx, what, s, keys, r)
+}
+
+// ran is what a script answered.
+func (b *Backend) ran(ctx context.Context, what string, s script, keys []string, r rueidis.RedisResult) (rueidis.RedisMessage, error) {
+	m, err := r.ToMessage()
 	if err == nil {
 		return m, nil
 	}

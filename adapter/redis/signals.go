@@ -6,8 +6,6 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/redis/rueidis"
-
 	"github.com/musterhq/muster/port"
 )
 
@@ -19,7 +17,7 @@ func (b *Backend) Signal(ctx context.Context, channel string, payload []byte) er
 	if err := b.alive(ctx, "signal"); err != nil {
 		return err
 	}
-	if err := b.publish(ctx, "signal on channel "+channel, b.space.signal(channel), rueidis.BinaryString(payload)); err != nil {
+	if err := b.publish(ctx, "signal on channel "+channel, b.space.signal(channel), string(payload)); err != nil {
 		return err
 	}
 	b.counts.signals.Add(1)
