@@ -41,12 +41,20 @@ func (b *Backend) Get(ctx context.Context, keys ...string) ([]port.Value, error)
 		values[i].Key = k
 		ask[i] = b.client.B().Get().Key(b.space.key(k)).Build()
 	}
-	for i, r := range b.client.DoMulti(ctx, ask...) {
+	for i, r := range b.several(ctx, ask, func(i int) string { return keys[i] }) {
 		if err := b.value(ctx, &values[i], r); err != nil {
 			return nil, err
 		}
 	}
 	return values, nil
+}
+
+// several sends commands, each of one key. In a cluster those of several families are for several servers, and go straight.
+func (b *Backend) several(ctx context.Context, commands []rueidis.Completed, key func(int) string) []rueidis.RedisResult {
+	if len(commands) == 0 || b.clustered() && len(byFamily(len(commands), key)) > 1 {
+		return b.client.DoMulti(ctx, commands...)
+	}
+	return b.pipeline.doAll(ctx, key(0), commands)
 }
 
 func (b *Backend) value(ctx context.Context, v *port.Value, r rueidis.RedisResult) error {
@@ -165,7 +173,7 @@ func (b *Backend) plain(ctx context.Context, changes []port.Change, out []port.A
 	for i := range changes {
 		commands[i] = b.command(&changes[i])
 	}
-	for i, r := range b.client.DoMulti(ctx, commands...) {
+	for i, r := range b.several(ctx, commands, func(i int) string { return changes[i].Key }) {
 		e := b.applied(ctx, &changes[i], &out[i], r)
 		if e == nil {
 			done++

@@ -13,7 +13,7 @@ import (
 	"github.com/musterhq/muster/port"
 )
 
-// How many commands go to one server each by itself, how many sendings of those that had to wait are under way at once, and the least
+// How many callers' commands go to one server each by itself, how many sendings of those that had to wait are under way at once, and the least
 // that one of these takes where so much waits. The most is mostGathered and mostTogether.
 const (
 	mostStraight = 8
@@ -21,15 +21,15 @@ const (
 	leastSent    = 8
 )
 
-// pipeline sends commands of one key each, and many of them at once where many callers come at once: then they share what it costs to write
-// to a connection and to be woken by it. No clock is in it: while few commands are under way each goes straight, and the next ones wait until
-// one of those has its answer. What waits is divided among a few sendings, so that the server works at one while this process makes the next.
+// pipeline sends commands that callers give it alone, and many of them at once where many callers come at once: then they share what it costs
+// to write to a connection and to be woken by it. No clock is in it: while few callers are under way each goes straight, and the next ones wait
+// until one of those has its answer. What waits is divided among a few sendings, so that the server works at one while this process makes the next.
 //
 // What may go wrong: a caller whose ctx ends, or whose backend is closed, while its command waits takes it back, and nothing happened; after
 // that its outcome is unknown, and the command goes its way without it. So no command is made of memory that its caller may use again, nor is
 // one that goes straight: the client may be writing it when its caller has left, or was told that the connection broke. A connection that
 // breaks makes the outcome of all in a sending unknown; what the server refuses is of one command alone. A command is given to the client
-// once, who uses its memory again. Where the server is silent all that waits does so until its ctx ends or the client gives the server up.
+// once, which uses its memory again. Where the server is silent all that waits does so until its ctx ends or the client gives the server up.
 type pipeline struct {
 	b  *Backend
 	mu sync.Mutex
@@ -39,32 +39,49 @@ type pipeline struct {
 // way is what is under way to a server, and what waits.
 type way struct {
 	name     string
-	straight int // commands
+	straight int // requests
 	sendings int
-	sent     int // commands in all sendings
+	sent     int // requests in all sendings
 	waiting  []*request
 }
 
-// request is one command that has to wait.
+// request is what one caller has to wait with.
 type request struct {
-	command rueidis.Completed
-	answer  rueidis.RedisResult
-	done    chan struct{} // holds one: there is an answer
+	commands []rueidis.Completed
+	answers  []rueidis.RedisResult
+	done     chan struct{} // holds one: there are the answers
 }
 
 var requests sync.Pool // of *request, which nobody else knows
 
-// errUnsent is of a command that was taken back: nothing has happened.
+// errUnsent is of what was taken back: nothing has happened.
 var errUnsent = errors.New("it was not sent")
 
 // do sends one command to where a key is. Its error is for fail.
 func (p *pipeline) do(ctx context.Context, key string, command rueidis.Completed) rueidis.RedisResult {
 	w, r := p.enter(key, command)
-	if r == nil {
-		answer := p.b.client.Do(ctx, command)
-		p.leave(w)
-		return answer
+	if r != nil {
+		return p.await(ctx, w, r)[0]
 	}
+	answer := p.b.client.Do(ctx, command)
+	p.leave(w)
+	return answer
+}
+
+// doAll is do for several commands, all to where the key is.
+func (p *pipeline) doAll(ctx context.Context, key string, commands []rueidis.Completed) []rueidis.RedisResult {
+	w, r := p.enter(key, commands...)
+	if r != nil {
+		return p.await(ctx, w, r)
+	}
+	answers := p.b.client.DoMulti(ctx, commands...)
+	p.leave(w)
+	return answers
+}
+
+// await is what is answered to a request, or the same error for each of its commands.
+func (p *pipeline) await(ctx context.Context, w *way, r *request) []rueidis.RedisResult {
+	n := len(r.commands)
 	select {
 	case <-r.done:
 		return r.over()
@@ -72,26 +89,27 @@ func (p *pipeline) do(ctx context.Context, key string, command rueidis.Completed
 	case <-p.b.ctx.Done():
 	}
 	if p.takeBack(w, r) {
-		return rueidis.NewErrorResult(errUnsent)
+		return slices.Repeat([]rueidis.RedisResult{rueidis.NewErrorResult(errUnsent)}, n)
 	}
 	select {
 	case <-r.done:
 		return r.over()
 	default:
-		return rueidis.NewErrorResult(cmp.Or(context.Cause(ctx), context.Cause(p.b.ctx)))
+		return slices.Repeat([]rueidis.RedisResult{rueidis.NewErrorResult(cmp.Or(context.Cause(ctx), context.Cause(p.b.ctx)))}, n)
 	}
 }
 
 // over is what was answered.
-func (r *request) over() rueidis.RedisResult {
-	answer := r.answer
-	r.command, r.answer = rueidis.Completed{}, rueidis.RedisResult{}
+func (r *request) over() []rueidis.RedisResult {
+	answers := r.answers
+	clear(r.commands)
+	r.answers = nil
 	requests.Put(r)
-	return answer
+	return answers
 }
 
-// enter has a command wait, or none where it is to go straight.
-func (p *pipeline) enter(key string, command rueidis.Completed) (*way, *request) {
+// enter has commands wait as a request, or none where they are to go straight.
+func (p *pipeline) enter(key string, commands ...rueidis.Completed) (*way, *request) {
 	name := ""
 	if p.b.clustered() {
 		name = port.Family(key)
@@ -111,12 +129,12 @@ func (p *pipeline) enter(key string, command rueidis.Completed) (*way, *request)
 	if !ok {
 		r = &request{done: make(chan struct{}, 1)}
 	}
-	r.command = command
+	r.commands = append(r.commands[:0], commands...)
 	w.waiting = append(w.waiting, r)
 	return w, r
 }
 
-// leave is called when a command that went straight has its answer.
+// leave is called when what went straight has its answer.
 func (p *pipeline) leave(w *way) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -162,10 +180,12 @@ func (p *pipeline) take(w *way, list []*request) []*request {
 	defer p.mu.Unlock()
 	w.sent -= len(list)
 	share := (len(w.waiting) + w.sent + mostSendings - 1) / mostSendings
-	most := min(len(w.waiting), max(share, leastSent), mostGathered)
-	n := 0
-	for carried := 0; n < most; n++ {
-		if carried += w.waiting[n].size(); n > 0 && carried > mostTogether {
+	most := min(len(w.waiting), max(share, leastSent))
+	n, commands, carried := 0, 0, 0
+	for ; n < most; n++ {
+		commands += len(w.waiting[n].commands)
+		carried += w.waiting[n].size()
+		if n > 0 && (commands > mostGathered || carried > mostTogether) {
 			break
 		}
 	}
@@ -180,23 +200,27 @@ func (p *pipeline) take(w *way, list []*request) []*request {
 	return list
 }
 
-// size is how many bytes a command carries.
+// size is how many bytes a request carries.
 func (r *request) size() int {
 	n := 0
-	for _, part := range r.command.Commands() {
-		n += len(part)
+	for _, c := range r.commands {
+		for _, part := range c.Commands() {
+			n += len(part)
+		}
 	}
 	return n
 }
 
-// send sends commands at once, and answers each.
+// send sends requests at once, and answers each.
 func (p *pipeline) send(list []*request) {
-	commands := make([]rueidis.Completed, len(list))
-	for i, r := range list {
-		commands[i] = r.command
+	commands := make([]rueidis.Completed, 0, len(list))
+	for _, r := range list {
+		commands = append(commands, r.commands...)
 	}
-	for i, answer := range p.b.client.DoMulti(p.b.ctx, commands...) {
-		list[i].answer = answer
-		list[i].done <- struct{}{}
+	answers := p.b.client.DoMulti(p.b.ctx, commands...)
+	for _, r := range list {
+		n := len(r.commands)
+		r.answers, answers = answers[:n:n], answers[n:]
+		r.done <- struct{}{}
 	}
 }

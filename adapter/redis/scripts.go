@@ -22,7 +22,7 @@ var lua embed.FS
 type script struct {
 	lua   *rueidis.Lua
 	sha   string // by which a server that knows the text runs it
-	reads bool // it changes nothing that a caller could see, so that nothing is uncertain when its answer is lost
+	reads bool   // it changes nothing that a caller could see, so that nothing is uncertain when its answer is lost
 }
 
 // scripts are the steps, each made of the files that it names.

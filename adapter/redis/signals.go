@@ -31,7 +31,7 @@ func (b *Backend) publish(ctx context.Context, what, channel, payload string) er
 		_, err := b.run(ctx, what, b.scripts.signal, []string{b.space.families()}, []string{channel, payload})
 		return err
 	}
-	err := b.client.Do(ctx, b.client.B().Publish().Channel(channel).Message(payload).Build()).Error()
+	err := b.pipeline.do(ctx, channel, b.client.B().Publish().Channel(channel).Message(payload).Build()).Error()
 	return b.fail(ctx, what, err, true)
 }
 
