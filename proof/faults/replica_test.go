@@ -98,12 +98,13 @@ func TestNothingIsDoubledWhereAReplicaTakesOverAndOnlyThenIsSomethingLost(t *tes
 	}
 }
 
-// suffer deals blows under load, each when the work goes on and the servers have found to each other.
+// suffer deals blows under load, each when the servers have found to each other, all that was there when the last one ended is done, and
+// the work goes on: of two blows that follow at once, the first would be told to last as long as both.
 func (s *shop) suffer(all []blow) {
 	s.t.Helper()
 	p := s.produce(s.open(s.site.url), 0)
 	fleet := s.fleet(3, s.job())
-	var recovered times
+	var lasted, recovered times
 	takeovers := 0
 	for i, b := range all {
 		from := s.ends()
@@ -111,19 +112,22 @@ func (s *shop) suffer(all []blow) {
 		s.t.Log(b.name)
 		before := s.site.master()
 		s.moved = false
+		struck := time.Now()
 		mend := b.strike(s, fleet, i)
+		lasted = append(lasted, time.Since(struck))
 		recovered = append(recovered, s.recovery(p))
 		if mend != nil {
 			mend()
 		}
+		until(s.t, "what was there before is through", s.caughtUp)
 		if s.site.master() != before && !s.moved {
 			takeovers++
 		}
 	}
 	s.end(p, true)
 	n := s.settle()
-	s.t.Logf("%d times; a replica took over %d times; it goes on after %v; what was there before is through after %v; %v",
-		len(all), takeovers, recovered, s.backlog(), n)
+	s.t.Logf("%d times, which lasted %v; a replica took over %d times; it goes on after %v; what was there before is through after %v; %v",
+		len(all), lasted, takeovers, recovered, s.backlog(), n)
 	if takeovers == 0 {
 		n.whole(s.t)
 	} else {

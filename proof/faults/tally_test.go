@@ -152,6 +152,23 @@ func (s *shop) recovery(p *producer) time.Duration {
 	return time.Duration(last - end.at.UnixNano())
 }
 
+// caughtUp reports whether the group has finished all that was published before the end of the last fault.
+func (s *shop) caughtUp() bool {
+	end := s.endings[len(s.endings)-1].at
+	for info, err := range s.b.Inspect(s.t.Context(), inTopic) {
+		if err != nil {
+			return false
+		}
+		for _, g := range info.Groups {
+			if !g.Oldest.IsZero() && !g.Oldest.After(end) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
 // backlog is how long it took, from the end of each fault, until all that was published before had taken effect: what was in hand
 // when the fault struck comes again when its loan has ended.
 func (s *shop) backlog() times {
