@@ -173,8 +173,9 @@ func (c *consumer) fetch(ctx context.Context) error {
 	}
 }
 
-// outage is how calls that carry no verdict are repeated while the backend is away.
-var outage = retry.Backoff{Tries: -1, First: 50 * time.Millisecond, Max: 5 * time.Second}
+// outage is how calls that carry no verdict are repeated while the backend is away or refuses. Its return goes unnoticed for the longest wait,
+// in which what waits to be settled may pass on.
+var outage = retry.Backoff{Tries: -1, First: 50 * time.Millisecond, Max: time.Second}
 
 // final reports whether a call can never succeed any more.
 func final(err error) bool {
