@@ -16,15 +16,20 @@ local gone, left, count = {}, {}, 0
 for a = 4, from - 3, 2 do
   local record = redis.call('HGET', KEYS[9], ARGV[a])
   if not record then return 0 end
-  local consumer, open, place, first, behind, bits = string.match(record, '^(%S+) (%d+) (%d+ (%d+)) (%d+ %d+) (.*)$')
+  local consumer, open, place, first, behind, final, bits = string.match(record, '^(%S+) (%d+) (%d+ (%d+)) (%d+ (%d+)) (.*)$')
   if consumer ~= ARGV[1] then return 0 end
-  local bytes, taken = {string.byte(bits, 1, -1)}, 0
-  for one, last in string.gmatch(ARGV[a + 1], '(%d+)%-?(%d*)') do
-    for n = tonumber(one), tonumber(last) or tonumber(one) do
-      local i = n - first
-      local at, bit = math.floor(i / 8) + 1, 2 ^ (i % 8)
-      if not bytes[at] or math.floor(bytes[at] / bit) % 2 == 0 then return 0 end
-      bytes[at], taken = bytes[at] - bit, taken + 1
+  local bytes, taken = nil, 0
+  if open - 1 == final - first and ARGV[a + 1] == (open == '1' and first or first .. '-' .. final) then
+    taken = open + 0 -- all that there are, and all are there
+  else
+    bytes = {string.byte(bits, 1, -1)}
+    for one, last in string.gmatch(ARGV[a + 1], '(%d+)%-?(%d*)') do
+      for n = tonumber(one), tonumber(last) or tonumber(one) do
+        local i = n - first
+        local at, bit = math.floor(i / 8) + 1, 2 ^ (i % 8)
+        if not bytes[at] or math.floor(bytes[at] / bit) % 2 == 0 then return 0 end
+        bytes[at], taken = bytes[at] - bit, taken + 1
+      end
     end
   end
   count, open = count + taken, open - taken

@@ -80,9 +80,7 @@ if most > 0 then
     if count == 1 then
       if width > 0 and redis.call('SISMEMBER', KEYS[set], ids[1]) == 1 then return 0 end
     elseif width > 0 and redis.call('EXISTS', KEYS[set]) == 1 then
-      for _, is in ipairs(redis.call('SMISMEMBER', KEYS[set], unpack(ids))) do
-        if is == 1 then return 0 end
-      end
+      if math.max(unpack(redis.call('SMISMEMBER', KEYS[set], unpack(ids)))) == 1 then return 0 end
     end
   end
 end

@@ -31,10 +31,8 @@ repeat
     elseif ARGV[head + 3] ~= ARGV[head] then
       break
     else
-      for _, is in ipairs(call('SMISMEMBER', set, unpack(ARGV, head + 4, last))) do known = known or is == 1 end
-      if none == '' and call('EXISTS', old) == 1 then
-        for _, is in ipairs(call('SMISMEMBER', old, unpack(ARGV, head + 4, last))) do known = known or is == 1 end
-      end
+      known = math.max(unpack(call('SMISMEMBER', set, unpack(ARGV, head + 4, last)))) == 1
+        or none == '' and call('EXISTS', old) == 1 and math.max(unpack(call('SMISMEMBER', old, unpack(ARGV, head + 4, last)))) == 1
     end
   else
     local time = call('TIME')
@@ -45,9 +43,7 @@ repeat
     known = known or call('SISMEMBER', KEYS[3], step) == 1 or call('SISMEMBER', KEYS[4], step) == 1 or call('SISMEMBER', KEYS[5], step) == 1
   elseif steps > 1 then
     for key = 3, 5 do
-      if call('EXISTS', KEYS[key]) == 1 then
-        for _, is in ipairs(call('SMISMEMBER', KEYS[key], unpack(ARGV, 3, 2 + steps))) do known = known or is == 1 end
-      end
+      known = known or call('EXISTS', KEYS[key]) == 1 and math.max(unpack(call('SMISMEMBER', KEYS[key], unpack(ARGV, 3, 2 + steps)))) == 1
     end
   end
   if known then break end

@@ -23,11 +23,7 @@ end
 if not redis.call('XRANGE', KEYS[2], ARGV[14], ARGV[14])[1] then return 0 end
 if width > 0 then
   for set = 8, 10 do
-    if redis.call('EXISTS', KEYS[set]) == 1 then
-      for _, is in ipairs(redis.call('SMISMEMBER', KEYS[set], unpack(ARGV, 15))) do
-        if is == 1 then return 0 end
-      end
-    end
+    if redis.call('EXISTS', KEYS[set]) == 1 and math.max(unpack(redis.call('SMISMEMBER', KEYS[set], unpack(ARGV, 15)))) == 1 then return 0 end
   end
 end
 redis.call('HLEN', KEYS[11])
