@@ -21,8 +21,7 @@ type gather struct {
 
 // writing is one step of one caller.
 type writing struct {
-	batch    *port.Batch
-	own      port.Batch     // what batch is where the caller may be gone
+	batch    port.Batch     // of memory that is the caller's, until it may be gone
 	messages []port.Message // memory for its messages
 	blobs    []string       // the messages, encoded
 	room     []byte         // memory for them
@@ -46,20 +45,19 @@ func newGather(b *Backend) *gather {
 func (w *writing) size() (parts, bytes int) { return w.parts, w.bytes }
 func (w *writing) outcome() chan error      { return w.done }
 
-func newWriting(b *port.Batch) *writing {
+func newWriting(b port.Batch) *writing {
 	w, ok := writings.Get().(*writing)
 	if !ok {
 		w = &writing{done: make(chan error, 1)}
 	}
-	w.batch, w.topic, w.parts, w.bytes = b, plainTopic(b), len(b.Messages)+len(b.Changes)+len(b.Removes), weight(b)
+	w.batch, w.topic, w.parts, w.bytes = b, plainTopic(&b), len(b.Messages)+len(b.Changes)+len(b.Removes), weight(&b)
 	w.blobs, w.room = encode(w.blobs[:0], w.room[:0], b.Messages)
 	return w
 }
 
 // detach gives the step memory of its own: its caller may be gone when it is sent.
 func (w *writing) detach() {
-	b := &w.own
-	*b = *w.batch
+	b := &w.batch
 	w.messages = append(w.messages[:0], b.Messages...)
 	b.Messages, b.Changes, b.Removes = w.messages, slices.Clone(b.Changes), slices.Clone(b.Removes)
 	for i := range b.Messages {
@@ -69,7 +67,6 @@ func (w *writing) detach() {
 		c := &b.Changes[i]
 		c.Value, c.Old = bytes.Clone(c.Value), bytes.Clone(c.Old)
 	}
-	w.batch = b
 }
 
 // over lets go of a step that was answered that all is well: nobody reads its memory any more, which is used again.
@@ -79,12 +76,12 @@ func (w *writing) over() {
 	}
 	clear(w.messages)
 	clear(w.blobs)
-	w.batch, w.own = nil, port.Batch{}
+	w.batch = port.Batch{}
 	writings.Put(w)
 }
 
 // write makes one step, by itself or with others.
-func (g *gather) write(ctx context.Context, family string, batch *port.Batch) error {
+func (g *gather) write(ctx context.Context, family string, batch port.Batch) error {
 	w := newWriting(batch)
 	answered, err := g.do(ctx, family, w)
 	if answered && err == nil {
@@ -104,7 +101,7 @@ func (g *gather) send(ctx context.Context, family string, list []*writing) {
 	for _, w := range list {
 		args := len(p.args)
 		p.add(w.id())
-		if err := p.step(w.batch, w.blobs); err != nil {
+		if err := p.step(&w.batch, w.blobs); err != nil {
 			p.args = p.args[:args]
 			w.done <- fmt.Errorf("redis: write: %w", err)
 			continue
@@ -133,7 +130,7 @@ func (g *gather) send(ctx context.Context, family string, list []*writing) {
 			w.done <- fmt.Errorf("redis: write: %w: %w", port.ErrUncertain, r.err)
 			continue
 		}
-		if err := w.repeated(g.b.judged(w.batch, one)); err != nil {
+		if err := w.repeated(g.b.judged(&w.batch, one)); err != nil {
 			w.done <- fmt.Errorf("redis: write: %w", err)
 			continue
 		}

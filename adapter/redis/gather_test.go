@@ -132,7 +132,7 @@ func TestAStepThatWasTakenIsCarriedOutAsItWasWhenItsCallerGivesUp(t *testing.T) 
 	}
 	answer := g.step(ctx, batch)
 	g.gathered(1)
-	list := g.b.gather.take(g.line)
+	list := g.b.gather.take(g.line, nil)
 	cancel()
 	g.work.Wait()
 	if !errors.Is(*answer, port.ErrUncertain) || !errors.Is(*answer, context.Canceled) {

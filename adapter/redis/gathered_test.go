@@ -25,11 +25,11 @@ func TestAScriptTakesNoMoreThanItsShareUnlessOneStepIsLarger(t *testing.T) {
 	} {
 		g, l := newGather(nil), &line[*writing]{running: 1}
 		for _, b := range c.waiting {
-			l.waiting = append(l.waiting, newWriting(b))
+			l.waiting = append(l.waiting, newWriting(*b))
 		}
 		var got []int
 		for range c.want {
-			got = append(got, len(g.take(l)))
+			got = append(got, len(g.take(l, nil)))
 		}
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)

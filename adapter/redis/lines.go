@@ -104,7 +104,7 @@ func (g *lines[E]) enter(family string, w E) (l *line[E], now bool) {
 	if l.running < mostWriting {
 		l.running++
 		g.busy.Add(1)
-		g.b.begin(func() { g.work(l) })
+		g.b.begin(func() { g.work(l, nil) })
 	}
 	return l, false
 }
@@ -135,24 +135,23 @@ func (g *lines[E]) takeBack(l *line[E], w E) bool {
 
 // next goes on with what waits, beside the caller, who has its answer.
 func (g *lines[E]) next(l *line[E]) {
-	list := g.take(l)
-	if len(list) > 0 {
-		g.b.begin(func() {
-			g.send(g.b.ctx, l.family, list)
-			g.work(l)
-		})
+	if list := g.take(l, nil); len(list) > 0 {
+		g.b.begin(func() { g.work(l, list) })
 	}
 }
 
-// work sends what waits until nothing does.
-func (g *lines[E]) work(l *line[E]) {
-	for list := g.take(l); len(list) > 0; list = g.take(l) {
+// work sends a list, and then what waits until nothing does.
+func (g *lines[E]) work(l *line[E], list []E) {
+	if len(list) == 0 {
+		list = g.take(l, nil)
+	}
+	for ; len(list) > 0; list = g.take(l, list) {
 		g.send(g.b.ctx, l.family, list)
 	}
 }
 
-// take is what goes into the next script; none ends one that is under way.
-func (g *lines[E]) take(l *line[E]) []E {
+// take is what goes into the next script, in the memory of a list that was sent; none ends one that is under way.
+func (g *lines[E]) take(l *line[E], sent []E) []E {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n, parts, carried := 0, 0, 0
@@ -174,9 +173,8 @@ func (g *lines[E]) take(l *line[E]) []E {
 		}
 		return nil
 	}
-	list := l.waiting[:n:n]
-	if l.waiting = l.waiting[n:]; len(l.waiting) == 0 {
-		l.waiting = nil
-	}
+	clear(sent)
+	list := append(sent[:0], l.waiting[:n]...)
+	l.waiting = slices.Delete(l.waiting, 0, n)
 	return list
 }

@@ -325,7 +325,7 @@ func TestTheShortestScriptKnowsAStepByEachSetAndGoesOnWhereTheLogIs(t *testing.T
 		t.Helper()
 		var list []*writing
 		for i := range steps {
-			list = append(list, newWriting(&steps[i]))
+			list = append(list, newWriting(steps[i]))
 		}
 		p.b.gather.send(t.Context(), p.topic, list)
 		for _, w := range list {

@@ -19,15 +19,15 @@ func (b *Backend) Declare(ctx context.Context, t port.Topic) error {
 	if err := t.Check(); err != nil {
 		return fmt.Errorf("redis: declare: %w", err)
 	}
-	what := "declare topic " + t.Name
-	if err := b.alive(ctx, what); err != nil {
-		return err
-	}
 	b.facts.RLock()
 	same, known := b.declared[t.Name] == t, b.known
 	b.facts.RUnlock()
-	if same {
+	if same && b.alive(ctx, "") == nil {
 		return nil
+	}
+	what := "declare topic " + t.Name
+	if err := b.alive(ctx, what); err != nil {
+		return err
 	}
 	if err := b.register(ctx, what, port.Family(t.Name)); err != nil {
 		return err

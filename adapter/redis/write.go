@@ -36,7 +36,7 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 	if err := b.register(ctx, "write", family); err != nil {
 		return err
 	}
-	err = b.gather.write(ctx, family, &batch)
+	err = b.gather.write(ctx, family, batch)
 	for range mostTrims {
 		full, ok := errors.AsType[*fullError](err)
 		if !ok {
@@ -45,7 +45,7 @@ func (b *Backend) Write(ctx context.Context, batch port.Batch) error {
 		if kept, e := b.trim(ctx, full.topic); e != nil || kept {
 			return errors.Join(err, e)
 		}
-		err = b.gather.write(ctx, family, &batch)
+		err = b.gather.write(ctx, family, batch)
 	}
 	return err
 }
