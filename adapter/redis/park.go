@@ -51,6 +51,43 @@ func (p *parked) put(g *port.Group, s *stand) {
 	}
 }
 
+// settlements are those that are under way, the latest of each group, by topic and name. A fetch that is woken lets it go first: its script
+// would be first at the server, too, and what comes meanwhile is fetched with the rest.
+type settlements struct {
+	mu sync.Mutex
+	of map[[2]string]chan struct{} // closed at its end
+}
+
+// begin notes one; end is called once.
+func (s *settlements) begin(g *port.Group) (end func()) {
+	key, over := [2]string{g.Topic, g.Name}, make(chan struct{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.of[key] = over
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		close(over)
+		if s.of[key] == over {
+			delete(s.of, key)
+		}
+	}
+}
+
+// wait returns when the latest settlement of a group is over, if there is one, or ctx has ended.
+func (s *settlements) wait(ctx context.Context, g *port.Group) {
+	s.mu.Lock()
+	over := s.of[[2]string{g.Topic, g.Name}]
+	s.mu.Unlock()
+	if over == nil {
+		return
+	}
+	select {
+	case <-over:
+	case <-ctx.Done():
+	}
+}
+
 // looked is what came of one look: whether something was found, and in how many ms to look again, -1 where that is not known; or
 // unregistered.
 type looked struct {
@@ -102,6 +139,7 @@ func (b *Backend) attend(ctx context.Context, g *port.Group, look func(channel s
 		if err := b.sleep(ctx, s.w, time.Until(s.until)); err != nil {
 			return err
 		}
+		b.settling.wait(ctx, g)
 		s.until, again = time.Time{}, true
 	}
 }

@@ -36,6 +36,7 @@ type Backend struct {
 	releasing  lines[*releasing]
 	ahead      ahead
 	parked     parked
+	settling   settlements
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -62,6 +63,7 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	b := &Backend{
 		client: c.Client, where: ownClient, clear: c.AllowClear, replicas: c.Replicas, quarantine: c.Quarantine, patience: c.timeout(), space: space{c.namespace() + ":"}, process: rand.Text(),
 		declared: map[string]port.Topic{}, families: map[string]bool{}, leases: map[string]leaseName{}, ahead: ahead{of: map[[2]string]*spot{}}, parked: parked{of: map[[2]string]*stand{}},
+		settling: settlements{of: map[[2]string]chan struct{}{}},
 	}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	opened := context.AfterFunc(ctx, b.cancel) // what is being dialed is given up with ctx, until all is open

@@ -27,6 +27,7 @@ func (b *Backend) Settle(ctx context.Context, g port.Group, s ...port.Settlement
 	if err := b.alive(ctx, "settle"); err != nil {
 		return all(len(s), err)
 	}
+	defer b.settling.begin(&g)()
 	t := settling{b: b, ctx: ctx, g: &g, s: s, errs: make([]error, len(s))}
 	t.settle(t.valid())
 	t.wrap()
