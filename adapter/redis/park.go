@@ -74,8 +74,8 @@ func (s *settlements) begin(g *port.Group) (end func()) {
 	}
 }
 
-// wait returns when the latest settlement of a group is over, if there is one, or ctx has ended.
-func (s *settlements) wait(ctx context.Context, g *port.Group) {
+// wait returns when the latest settlement of a group is over, if there is one, ctx has ended, or the backend was closed.
+func (s *settlements) wait(ctx context.Context, closed <-chan struct{}, g *port.Group) {
 	s.mu.Lock()
 	over := s.of[[2]string{g.Topic, g.Name}]
 	s.mu.Unlock()
@@ -85,6 +85,7 @@ func (s *settlements) wait(ctx context.Context, g *port.Group) {
 	select {
 	case <-over:
 	case <-ctx.Done():
+	case <-closed:
 	}
 }
 
@@ -139,7 +140,7 @@ func (b *Backend) attend(ctx context.Context, g *port.Group, look func(channel s
 		if err := b.sleep(ctx, s.w, time.Until(s.until)); err != nil {
 			return err
 		}
-		b.settling.wait(ctx, g)
+		b.settling.wait(ctx, b.ctx.Done(), g)
 		s.until, again = time.Time{}, true
 	}
 }

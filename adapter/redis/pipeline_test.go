@@ -32,6 +32,7 @@ func newPiping(t *testing.T) *piping {
 }
 
 func opened(t *testing.T, c Config) *Backend {
+	t.Helper()
 	b, err := Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)

@@ -19,16 +19,7 @@ import (
 // namesake is a backend in a namespace of its own on a server.
 func namesake(t *testing.T, s *testserver.Server, name string) *Backend {
 	t.Helper()
-	b, err := Open(t.Context(), Config{URL: s.URL(), Namespace: name})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return b
+	return opened(t, Config{URL: s.URL(), Namespace: name})
 }
 
 // keeping is what a server has under a namespace, but for the times: a line for each key.
